@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test bench lint openapi clean
+
+help: ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Nexus needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,examples]'
+	@touch $@
+
+demo: $(INSTALLED) ## Start Nexus, run the examples, show what happened
+	$(BIN)/python examples/demo.py
+
+test: $(INSTALLED) ## All checks and all tests
+	$(BIN)/python -m pytest
+
+bench: $(INSTALLED) ## Measure, and write docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+lint: $(INSTALLED) ## Format the code, then check it
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+openapi: $(INSTALLED) ## Write the committed OpenAPI document anew
+	$(BIN)/python -m api.openapi_file
+
+clean: ## Remove what was installed and what Nexus kept here
+	rm -rf $(VENV) .nexus

@@ -1,0 +1,29 @@
+"""The committed OpenAPI document: `python -m api.openapi_file` writes it, a test holds it against the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from api.app import create_litestar
+from api.openapi import document
+from api.services import Services
+
+__all__ = ["COMMITTED", "current"]
+
+COMMITTED = Path(__file__).parent / "openapi.json"
+
+
+def current() -> str:
+    """The document of the code as it is."""
+    encoded = msgspec.json.encode(document(create_litestar(_nothing_runs, max_body=1)), order="deterministic")
+    return msgspec.json.format(encoded, indent=2).decode() + "\n"
+
+
+def _nothing_runs() -> Services:
+    raise AssertionError("the document is made without serving a request")
+
+
+if __name__ == "__main__":
+    COMMITTED.write_text(current())

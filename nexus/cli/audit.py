@@ -1,0 +1,63 @@
+"""Holding the projections against the log, and making them anew: `nexus verify` and `nexus rebuild`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from nexus.cli.options import Json, State
+
+if TYPE_CHECKING:
+    from streams.audit import Verification
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: nexus verify --state .nexus", rich_help_panel="Log")(verify)
+    app.command(epilog="Example: nexus rebuild --state .nexus", rich_help_panel="Log")(rebuild)
+
+
+def verify(state: State = Path(".nexus"), as_json: Json = False) -> None:
+    """Fold the log anew and hold the projections against that. Exits with 1 when they differ.
+
+    Works beside a running Nexus: rows that its ledger has yet to reach are late, and not wrong.
+    """
+    from nexus.cli import folding, render
+
+    found = asyncio.run(folding.verify(state))
+    if as_json:
+        render.emit(found)
+    else:
+        _show(found)
+    if found.differences:
+        raise typer.Exit(1)
+
+
+def rebuild(state: State = Path(".nexus"), as_json: Json = False) -> None:
+    """Make the projections anew from the log, then switch to them. Nexus must be stopped; nothing is emitted."""
+    from nexus.cli import folding, render
+
+    records = asyncio.run(folding.rebuild(state))
+    if as_json:
+        render.emit({"records": records})
+    else:
+        render.out().print(f"the projections are made anew from {records} records")
+
+
+def _show(found: Verification) -> None:
+    from rich.markup import escape
+
+    from nexus.cli import render
+
+    out = render.out()
+    out.print(f"{found.runs} runs in the log, {found.behind} behind, {len(found.differences)} different")
+    if found.differences:
+        shown = render.table("RUN", "PROBLEM", "FIELDS", widest="FIELDS")
+        for difference in found.differences:
+            shown.add_row(difference.request_id, escape(difference.problem), ", ".join(difference.fields))
+        render.show(shown)
+        out.print("stop Nexus and make the projections anew with `nexus rebuild`")

@@ -1,0 +1,58 @@
+"""Where errors become one line and an exit code: 2 for what the caller can correct, 1 for the rest."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from nexus.domain.errors import ConfigError, Conflict, InvalidInput, NexusError
+
+__all__ = ["INTERRUPTED", "Boundary"]
+
+INTERRUPTED = 130
+"""What a shell makes of SIGINT."""
+
+
+class Boundary(TyperGroup):
+    """The group of all commands. Mistakes in Nexus itself keep their traceback: they are to be reported."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except ExceptionGroup as group:
+            # Tasks that fail together: the first that says why is what a person needs.
+            known = _first(group)
+            if known is None:
+                raise
+            raise _told(known) from None
+        except sqlite3.Error as error:
+            raise _told(
+                NexusError(
+                    f"a database in the state folder cannot be used ({error}): if it is the projections', "
+                    "`nexus rebuild` makes them anew from the log"
+                )
+            ) from None
+        except (NexusError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise
+            raise _told(error) from None
+
+
+def _told(error: Exception) -> typer.Exit:
+    sentence = " ".join(str(error).split()) or type(error).__name__
+    typer.secho(f"error: {sentence}", fg=typer.colors.RED, err=True)
+    return typer.Exit(2 if isinstance(error, ConfigError | Conflict | InvalidInput) else 1)
+
+
+def _first(group: ExceptionGroup[Exception]) -> NexusError | None:
+    for error in group.exceptions:
+        found = _first(error) if isinstance(error, ExceptionGroup) else error
+        if isinstance(found, NexusError):
+            return found
+    return None

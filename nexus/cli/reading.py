@@ -1,0 +1,162 @@
+"""Reading the log of a state folder, beside the Nexus that writes it: `nexus results` and `nexus replay`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from nexus.cli.options import Algorithm, Json, Since, State, Until, moment
+from nexus.domain.errors import InvalidInput
+from nexus.domain.events import Event, RunEnded
+from nexus.domain.ids import parse_request_id
+from nexus.domain.run import Stage
+from nexus.domain.topics import REQUESTS, RESULTS, RUNS, read_event
+
+if TYPE_CHECKING:
+    from nexus.ports import EventLog, Record
+
+__all__ = ["register"]
+
+_POLL = 0.2
+_CHUNK = 500
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: nexus results --algorithm tsp --json", rich_help_panel="Log")(results)
+    app.command(epilog="Example: nexus replay --algorithm tsp --since 24h | jq .type", rich_help_panel="Log")(
+        replay
+    )
+
+
+def results(
+    state: State = Path(".nexus"),
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Start with the first that is kept.")
+    ] = False,
+    algorithm: Algorithm = None,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Print all that there is, and leave.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Follow the notifications of runs that end (topic nexus.results)."""
+
+    async def tell() -> None:
+        from nexus.cli.state import open_log
+
+        with open_log(state) as log:
+            async for record in _notifications(
+                log, from_start=from_beginning or no_follow, follow=not no_follow
+            ):
+                event = _ended(record)
+                if event and algorithm in {None, event.algorithm}:
+                    _show(record, event, as_json)
+
+    asyncio.run(tell())
+
+
+def replay(
+    run: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this run.")] = None,
+    algorithm: Algorithm = None,
+    since: Since = None,
+    until: Until = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Instead of all requests and nexus.runs; may be given again.")
+    ] = None,
+    state: State = Path(".nexus"),
+    _as_json: Annotated[bool, typer.Option("--json", help="Always so here.")] = True,
+) -> None:
+    """Print what was said, in the order in which the log took it: one CloudEvent (JSON) per line."""
+    of_run = parse_request_id(run) if run else None
+    asyncio.run(
+        _replay(state, topic or [], of_run, algorithm, moment("--since", since), moment("--until", until))
+    )
+
+
+async def _replay(
+    state: Path,
+    wanted: list[str],
+    run: str | None,
+    algorithm: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> None:
+    from nexus.cli.render import emit
+    from nexus.cli.state import open_log
+    from streams.audit import replay as said
+
+    with open_log(state) as log:
+        there = sorted(await log.topics())
+        for name in wanted:
+            if name not in there:
+                raise InvalidInput(
+                    "--topic", f"there is no topic {name!r}: the topics are {', '.join(there)}"
+                )
+        topics = wanted or [name for name in there if name == RUNS or name.startswith(REQUESTS)]
+        stream = said(log, topics, run=run, algorithm=algorithm, since=since, until=until)
+        async for record, event in stream:
+            emit(_cloud_event(record, event))
+
+
+async def _notifications(log: EventLog, *, from_start: bool, follow: bool) -> AsyncIterator[Record]:
+    partitions = range((await log.topics()).get(RESULTS, 0))
+    following = {number: 0 if from_start else await log.end(RESULTS, number) for number in partitions}
+    while True:
+        found: list[Record] = []
+        for number, offset in following.items():
+            found += await log.read(RESULTS, number, offset, _CHUNK)
+        for record in sorted(found, key=lambda record: record.timestamp):
+            following[record.position.partition] = record.position.offset + 1
+            yield record
+        if not found:
+            if not follow:
+                return
+            await asyncio.sleep(_POLL)
+
+
+def _ended(record: Record) -> RunEnded | None:
+    try:
+        event = read_event(record.headers, record.value)
+    except InvalidInput:
+        return None
+    return event if isinstance(event, RunEnded) else None
+
+
+def _show(record: Record, event: RunEnded, as_json: bool) -> None:
+    from rich.markup import escape
+
+    from nexus.cli import render
+
+    if as_json:
+        render.emit(_cloud_event(record, event))
+        return
+    said = event.result_uri or event.run_error_message
+    render.out().print(
+        f"{render.instant(event.at)}  {event.request_id}  {escape(event.algorithm)}  "
+        f"{render.stage(Stage(event.status))}  {escape(said)}",
+        soft_wrap=True,
+    )
+
+
+def _cloud_event(record: Record, event: Event) -> dict[str, Any]:
+    """CloudEvents' structured form; where the record lies is told by extensions."""
+    headers = record.headers
+    return {
+        "specversion": headers.get("ce_specversion", "1.0"),
+        "id": headers.get("ce_id", ""),
+        "source": headers.get("ce_source", ""),
+        "type": headers["ce_type"],
+        "subject": headers.get("ce_subject", record.key),
+        "time": headers.get("ce_time", event.at.isoformat()),
+        "datacontenttype": "application/json",
+        "topic": record.position.topic,
+        "partition": record.position.partition,
+        "offset": record.position.offset,
+        "data": msgspec.Raw(record.value),
+    }

@@ -1,0 +1,241 @@
+"""The configuration: one typed tree from a YAML file and `NEXUS__SECTION__KEY`, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from nexus.domain.duration import format_duration, parse_duration
+from nexus.domain.errors import ConfigError, InvalidInput
+from nexus.domain.payload import DEFAULT_TENANT
+from nexus.domain.quantity import whole_units
+
+__all__ = ["Config", "Size", "Span", "load", "shown"]
+
+_PREFIX = "NEXUS__"
+_SECRETS = {"sign_secret"}
+_HIDDEN = "***"
+_LONGEST_SECRET = 64
+
+
+class Span(timedelta):
+    """A span of time, written as a Go duration: `24h`, `1m30s`, `500ms`."""
+
+
+class Size(int):
+    """Bytes, written as a Kubernetes quantity: `64Ki`, `500Mi`."""
+
+
+class Secret(str):
+    """A key for signing: at most 64 bytes, which is all that BLAKE2b takes. Never shown."""
+
+    __slots__ = ()
+
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Http(_Section, frozen=True):
+    """Where `nexus dev` listens, and how algorithms and clients reach it."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
+    external_url: str = ""
+    """Scheme and host in payload URLs; empty: http with the host and port above."""
+    max_body: Size = Size(500 * 1024**2)
+    read_wait: Span = Span(seconds=5)
+    """How long a read waits for the projections to catch up before it answers 503."""
+
+
+class Payload(_Section, frozen=True):
+    inline_limit: Size = Size(64 * 1024)
+    """Larger payloads go to the payload store, smaller ones travel in the log."""
+    tenant_id: str = DEFAULT_TENANT
+    sign_secret: Secret = Secret()
+    """Signs payload URLs; empty: a random one, kept in the state folder."""
+
+    def __post_init__(self) -> None:
+        if len(self.sign_secret.encode()) > _LONGEST_SECRET:
+            raise ValueError(
+                f"sign_secret has more than {_LONGEST_SECRET} bytes, which is all that BLAKE2b takes"
+            )
+
+
+class Log(_Section, frozen=True):
+    run_partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    request_partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+
+
+class Templates(_Section, frozen=True):
+    folder: Path = Path("examples")
+
+
+class Cluster(_Section, frozen=True):
+    """The embedded cluster. `slots` is how many pods run at a time."""
+
+    name: str = "standalone"
+    slots: Count = 4
+
+
+class Placement(_Section, frozen=True):
+    deadline: Span = Span(hours=24)
+    park_after: Span = Span(minutes=5)
+    ttl_after_finished: Span = Span(days=7)
+    installation: str = "nexus"
+
+
+class Throttle(_Section, frozen=True):
+    rate: Positive = 100.0
+    """Jobs created per second, at most."""
+    burst: Positive = 100.0
+    pending_floor: Count = 8
+    pending_ceiling: Count = 1000
+    target_wait: Span = Span(seconds=5)
+    pending_grace: Span = Span(seconds=60)
+    stuck_ceiling: Count = 1000
+    window: Count = 10_000
+    """How many requests a scheduler looks ahead over."""
+    window_bytes: Size = Size(64 * 1024**2)
+    in_flight: Count = 32
+
+
+class Supervision(_Section, frozen=True):
+    sweep_interval: Span = Span(seconds=1)
+    linger: Span = Span(seconds=60)
+    """How long an algorithm may go on after it has reported."""
+    reconcile_interval: Span = Span(seconds=5)
+    vanished_grace: Span = Span(seconds=30)
+
+
+class Logging(_Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+
+
+class Config(_Section, frozen=True):
+    http: Http = Http()
+    payload: Payload = Payload()
+    log: Log = Log()
+    templates: Templates = Templates()
+    cluster: Cluster = Cluster()
+    placement: Placement = Placement()
+    throttle: Throttle = Throttle()
+    supervision: Supervision = Supervision()
+    logging: Logging = Logging()
+
+
+def load(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None
+) -> Config:
+    """File, then environment, then `flags` (`{"http.port": 9000}`), the later one wins.
+
+    Raises ConfigError that names the key and its source. Sections that are not ours are ignored: algorithms read
+    `NEXUS__*` variables too.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    sources: dict[str, str] = {}
+    for source, key, value in (*_from_file(file), *_from_environment(environment), *_from_flags(flags or {})):
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+        sources[key] = source
+    try:
+        return msgspec.convert(tree, Config, strict=False, dec_hook=_read)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), tree, sources) from None
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """The tree as plain data, its secrets hidden."""
+    tree: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_write)
+    for section in tree.values():
+        for key in section.keys() & _SECRETS:
+            section[key] = _HIDDEN if section[key] else ""
+    return tree
+
+
+def _from_file(file: Path | None) -> Iterator[tuple[str, str, Any]]:
+    if file is None:
+        return
+    try:
+        document = yaml.safe_load(file.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the configuration file {file} cannot be read: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"the configuration file {file} holds no sections such as 'http:'")
+    for section, values in document.items():
+        if section not in Config.__struct_fields__:
+            continue
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section} in {file} holds no keys: it is a section")
+        for key, value in values.items():
+            yield str(file), f"{section}.{str(key).replace('-', '_')}", value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+    for variable, value in sorted(environment.items()):
+        section, _, key = variable.removeprefix(_PREFIX).lower().partition("__")
+        if variable.startswith(_PREFIX) and key and section in Config.__struct_fields__:
+            yield f"the environment variable {variable}", f"{section}.{key}", value
+
+
+def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, str, Any]]:
+    for key, value in flags.items():
+        if value is not None:
+            yield f"the flag for {key}", key, value
+
+
+def _read(kind: type, value: object) -> object:
+    if value is None:
+        raise ValueError("has no value")
+    try:
+        return _parse(kind, str(value))
+    except InvalidInput as error:
+        raise ValueError(error.problem) from None  # the decoder adds the key to a ValueError
+
+
+def _parse(kind: type, text: str) -> object:
+    if kind is Span:
+        return Span(seconds=parse_duration("", text).total_seconds())
+    if kind is Size:
+        return Size(whole_units("", text))
+    if kind is Secret:
+        if len(text.encode()) > _LONGEST_SECRET:
+            raise ValueError(f"has more than {_LONGEST_SECRET} bytes")
+        return Secret(text)
+    if kind is Path:
+        return Path(text)
+    raise NotImplementedError(kind)
+
+
+def _write(value: object) -> object:
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    return int(value) if isinstance(value, Size) else str(value)
+
+
+def _explained(
+    problem: str, tree: Mapping[str, Mapping[str, Any]], sources: Mapping[str, str]
+) -> ConfigError:
+    """Put the key and where it came from before the decoder's words."""
+    what, _, path = problem.partition(" - at `$.")
+    if match := re.search(r"unknown field `(\w+)`", what):
+        path, what = f"{path.rstrip('`')}.{match[1]}".lstrip("."), "there is no such key"
+    key = path.rstrip("`")
+    section, _, name = key.partition(".")
+    value = tree.get(section, {}).get(name)
+    given = "" if value is None or name in _SECRETS else f" = {value!r}"
+    return ConfigError(
+        f"{key}{given}: {what} (from {sources.get(key, 'the configuration')}). Correct it and start again."
+    )

@@ -1,0 +1,275 @@
+"""Every event there is, as one tagged union. `docs/architecture.md` has the table of who emits what.
+
+Evolution is additive: a new field has a default, a changed meaning is a new `version`, and the golden files under
+`tests/unit/golden` stay readable for ever. Times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from nexus.domain.ids import fingerprint
+from nexus.domain.observed import JobView, PodView, Waiting
+from nexus.domain.template import AlgorithmSpec, WorkgroupSpec
+
+__all__ = [
+    "NO_PAYLOAD",
+    "REPORTED",
+    "DeadLettered",
+    "Diagnosis",
+    "Event",
+    "Evidence",
+    "EvidenceRecorded",
+    "Fact",
+    "JobCollected",
+    "JobCreated",
+    "Parent",
+    "RunCancelled",
+    "RunCompleted",
+    "RunDeadlineExceeded",
+    "RunDeferred",
+    "RunEnded",
+    "RunFailed",
+    "RunObserved",
+    "RunRequested",
+    "RunRequeued",
+    "RunSchedulingFailed",
+    "RunStarted",
+    "RunTagged",
+    "TerminalFact",
+    "decode_event",
+    "encode_event",
+    "event_id",
+]
+
+REPORTED = "Reported"
+"""The category of a failure that the algorithm told the receiver itself."""
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with its zone: others could not be compared with ours."""
+
+NO_PAYLOAD = msgspec.Raw()
+"""The payload of a request that has none here. Only this very object is left out of the encoding."""
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    pass
+
+
+class Parent(_Part, frozen=True):
+    """The run that asked for this one (`parentRequest`, contract §1.1)."""
+
+    request_id: str
+    algorithm_name: str
+
+
+class Diagnosis(_Part, frozen=True):
+    """Why a run did not complete: one sentence of cause, the cluster's own words, and what to do."""
+
+    category: str
+    cause: str
+    details: str = ""
+    hint: str = ""
+
+
+class Evidence(_Part, frozen=True):
+    """What a cluster still showed of a run before its Job was removed; `note` says why where there is nothing."""
+
+    pods: tuple[PodView, ...] = ()
+    events: tuple[str, ...] = ()
+    log_tail: str = ""
+    note: str = ""
+
+
+class _Event(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag=True, tag_field="type"
+):
+    """`at` is when it was said. It is no part of the identity, so that saying a thing again is a repeat."""
+
+    version: ClassVar[int] = 1
+    unsaid: ClassVar[dict[str, Any]] = {"at": _NEVER}
+
+    request_id: str
+    algorithm: str
+    at: Moment
+
+
+class RunRequested(_Event, frozen=True):
+    """A client asked for a run. Holds all that is needed to run it, today or again in a year."""
+
+    unsaid = {"payload": NO_PAYLOAD}  # its hash and size are said; the row goes without it
+
+    cluster: str
+    workgroup: str
+    spec: AlgorithmSpec
+    placement: WorkgroupSpec
+    placement_deadline: Moment
+    payload_valid_for: str
+    content_hash: str
+    payload_size: int
+    payload_uri: str
+    payload: msgspec.Raw = NO_PAYLOAD
+    """The client's bytes where they are small enough to travel here; else they are at `payload_uri`."""
+    overrides: AlgorithmSpec | None = None
+    tag: str = ""
+    parent: Parent | None = None
+    api_version: str = ""
+    dry_run: bool = False
+    received_by: str = ""
+
+
+class JobCreated(_Event, frozen=True):
+    """The run's only Job exists. `cluster_id` is the uid of the cluster's kube-system namespace."""
+
+    job_uid: str
+    cluster: str
+    cluster_id: str
+
+
+class RunStarted(_Event, frozen=True):
+    """The algorithm's container runs in `pod`."""
+
+    started_at: Moment
+    pod: str = ""
+
+
+class RunDeferred(_Event, frozen=True):
+    """The cluster kept refusing: the request is parked until `until`. `attempt` counts from 1."""
+
+    unsaid = {"at": _NEVER, "until": _NEVER, "reason": ""}
+
+    attempt: int
+    until: Moment
+    reason: str = ""
+
+
+class RunRequeued(_Event, frozen=True):
+    """A parked request was appended to its requests topic again."""
+
+    attempt: int
+
+
+class RunTagged(_Event, frozen=True):
+    """Tags may go back to what they were, so when it was said is part of what was said."""
+
+    unsaid = {}
+
+    tag: str
+
+
+class RunCompleted(_Event, frozen=True):
+    result_uri: str = ""
+    job_uid: str = ""
+    """`dry-run` where no Job was made."""
+
+
+class RunFailed(_Event, frozen=True):
+    unsaid = {"at": _NEVER, "evidence": None}
+
+    diagnosis: Diagnosis
+    evidence: Evidence | None = None
+
+
+class RunDeadlineExceeded(_Event, frozen=True):
+    unsaid = {"at": _NEVER, "evidence": None}
+
+    diagnosis: Diagnosis
+    evidence: Evidence | None = None
+
+
+class RunSchedulingFailed(_Event, frozen=True):
+    unsaid = {"at": _NEVER, "evidence": None}
+
+    diagnosis: Diagnosis
+    evidence: Evidence | None = None
+
+
+class RunCancelled(_Event, frozen=True):
+    reason: str = ""
+    initiator: str = ""
+    policy: Literal["Background", "Foreground", "Orphan"] = "Background"
+
+
+class EvidenceRecorded(_Event, frozen=True):
+    """What was seen of an ended run's Job before it is removed."""
+
+    evidence: Evidence
+
+
+class JobCollected(_Event, frozen=True):
+    """The Job is gone. `by` tells whether Nexus deleted it or found it deleted."""
+
+    job_uid: str
+    by: Literal["nexus", "other"] = "nexus"
+
+
+class RunObserved(_Event, frozen=True):
+    """What a watcher saw of a run: its Job and its pods as they are now, or as they last were.
+
+    `waited` is the last reason for which a container could not start: it outlives the pod that showed it.
+    """
+
+    cluster: str
+    cluster_id: str
+    job: JobView | None = None
+    gone: bool = False
+    pods: tuple[PodView, ...] = ()
+    waited: Waiting | None = None
+
+
+class RunEnded(_Event, frozen=True):
+    """The notification on `nexus.results`, one per run: a public contract. Members as `GET .../results`."""
+
+    status: str
+    result_uri: str
+    run_error_message: str
+    tag: str = ""
+    parent: Parent | None = None
+
+
+class DeadLettered(_Event, frozen=True):
+    """A record that failed by its own content, as it was received."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    record: bytes
+
+
+TerminalFact = RunCompleted | RunFailed | RunDeadlineExceeded | RunSchedulingFailed | RunCancelled
+Fact = (
+    TerminalFact
+    | JobCreated
+    | RunStarted
+    | RunDeferred
+    | RunRequeued
+    | RunTagged
+    | EvidenceRecorded
+    | JobCollected
+)  # fmt: skip
+Event = RunRequested | Fact | RunObserved | RunEnded | DeadLettered
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    return _encoder.encode(event)
+
+
+def decode_event(body: bytes) -> Event:
+    """Raises `msgspec.ValidationError` for what is no event of a known type."""
+    return _decoder.decode(body)
+
+
+def event_id(event: Event, body: bytes | None = None) -> str:
+    """A hash of run, type and what was said; `body` is the event's encoding where the caller has it already."""
+    said = encode_event(replace(event, **event.unsaid)) if event.unsaid else body or encode_event(event)
+    return fingerprint(event.request_id, type(event).__name__, said)

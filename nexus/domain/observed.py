@@ -1,0 +1,141 @@
+"""What a cluster shows of a run: the fields of `batch/v1` Jobs and `v1` Pods that decide something.
+
+The names are Kubernetes', so API JSON decodes straight into these and the rest of an object is dropped unread.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+__all__ = ["ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
+
+
+class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    pass
+
+
+class OwnerReference(_Shape, frozen=True):
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Metadata(_Shape, frozen=True):
+    name: str
+    uid: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+    resource_version: str = ""
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+class Condition(_Shape, frozen=True):
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+
+
+class JobStatus(_Shape, frozen=True):
+    conditions: tuple[Condition, ...] = ()
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    start_time: datetime | None = None
+    completion_time: datetime | None = None
+
+
+class JobView(_Shape, frozen=True):
+    metadata: Metadata
+    status: JobStatus = JobStatus()
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of that type where it is true. Only `Complete` and `Failed` are ends of a Job."""
+        return next((c for c in self.status.conditions if c.type == kind and c.status == "True"), None)
+
+    @property
+    def ended(self) -> bool:
+        return self.condition("Complete") is not None or self.condition("Failed") is not None
+
+
+class Waiting(_Shape, frozen=True):
+    reason: str = ""
+    message: str = ""
+
+
+class Running(_Shape, frozen=True):
+    started_at: datetime | None = None
+
+
+class Terminated(_Shape, frozen=True):
+    exit_code: int
+    reason: str = ""
+    message: str = ""
+    signal: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def ran(self) -> bool:
+        """A container whose command could not be started has an end, and a start, all the same."""
+        return self.reason not in {"StartError", "ContainerCannotRun"}
+
+
+class ContainerState(_Shape, frozen=True):
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(_Shape, frozen=True):
+    name: str = ""
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+    restart_count: int = 0
+
+
+class PodStatus(_Shape, frozen=True):
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    start_time: datetime | None = None
+
+
+class PodView(_Shape, frozen=True):
+    metadata: Metadata
+    status: PodStatus = PodStatus()
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the algorithm's container first ran in this pod; None where it could not be started."""
+        for container in self.status.container_statuses:
+            for state in (container.last_state, container.state):
+                if state.terminated and state.terminated.started_at and state.terminated.ran:
+                    return state.terminated.started_at
+                if state.running and state.running.started_at:
+                    return state.running.started_at
+        return None
+
+    @property
+    def terminated(self) -> Terminated | None:
+        """How the algorithm's container ended, once it has."""
+        for container in self.status.container_statuses:
+            if container.state.terminated:
+                return container.state.terminated
+        return None
+
+    @property
+    def waiting(self) -> Waiting | None:
+        for container in (*self.status.init_container_statuses, *self.status.container_statuses):
+            if container.state.waiting:
+                return container.state.waiting
+        return None

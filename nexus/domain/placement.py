@@ -1,0 +1,85 @@
+"""What a scheduler does with a request, seconds before it would create its Job (design, "From request to run")."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from nexus.domain.events import Diagnosis, Fact, RunCancelled, RunCompleted, RunSchedulingFailed
+from nexus.domain.run import DRY_RUN, Run
+
+__all__ = ["Create", "Drop", "Record", "Wait", "cancelled_with", "place", "refused", "timed_out"]
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """The row is not there yet: the ledger is behind the requests topic."""
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Nothing to do: the run has its Job, or has ended, or belongs to another cluster."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """No Job is to be made: this fact says why."""
+
+    fact: Fact
+
+
+class Create(msgspec.Struct, frozen=True):
+    """Create the Job, owned by the parent's Job where `parent_uid` is given."""
+
+    run: Run
+    parent_uid: str = ""
+
+
+def place(run: Run | None, parent: Run | None, cluster: str, now: datetime) -> Wait | Drop | Record | Create:
+    """`parent` is the row of the run's parent, read after the row of the run itself."""
+    if run is None:
+        return Wait()
+    request = run.request
+    if run.ended or run.job_uid or request.cluster != cluster:
+        return Drop()
+    if parent and parent.ended and parent.cancellation_policy in {"Background", "Foreground"}:
+        return Record(cancelled_with(run, parent, now))
+    if request.dry_run:
+        return Record(RunCompleted(request_id=run.id, algorithm=request.algorithm, at=now, job_uid=DRY_RUN))
+    if now >= request.placement_deadline:
+        return Record(timed_out(run, now))
+    lives = parent is not None and not parent.ended and parent.has_job and parent.request.cluster == cluster
+    return Create(run, parent.job_uid if parent and lives else "")
+
+
+def cancelled_with(run: Run, parent: Run, now: datetime) -> RunCancelled:
+    """The end of a child whose parent was cancelled with a policy that takes its children along."""
+    return RunCancelled(
+        request_id=run.id,
+        algorithm=run.request.algorithm,
+        at=now,
+        initiator="nexus",
+        reason=f"its parent {parent.id} was cancelled with policy {parent.cancellation_policy}",
+        policy="Foreground" if parent.cancellation_policy == "Foreground" else "Background",
+    )
+
+
+def timed_out(run: Run, now: datetime) -> RunSchedulingFailed:
+    """The placement deadline passed. The last refusal of the cluster is the cause where there was one."""
+    last = run.deferred_because or "no scheduler could place it: the cluster was full or could not be reached"
+    return refused(
+        run, f"It could not be placed before its deadline. Last: {last}", now, category="PlacementDeadline"
+    )
+
+
+def refused(run: Run, reason: str, now: datetime, *, category: str = "Refused") -> RunSchedulingFailed:
+    """The cluster will not have this Job."""
+    return RunSchedulingFailed(
+        request_id=run.id,
+        algorithm=run.request.algorithm,
+        at=now,
+        diagnosis=Diagnosis(
+            category=category,
+            cause=f"Algorithm submission was buffered, but failed to launch on the target cluster: {reason}",
+            details=reason,
+            hint="Read the cluster's reason; correct the template, the workgroup or the overrides, and submit again.",
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The embedded engines: every port on one machine, with files and child processes and no server."""

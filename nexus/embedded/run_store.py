@@ -1,0 +1,173 @@
+"""The projections on one SQLite file. The row is the run as JSON; the columns beside it are what queries need."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from nexus.domain.events import decode_event, encode_event, event_id
+from nexus.domain.run import Run, Stage
+from nexus.embedded.group_commit import GroupCommit, connect
+from nexus.ports import Folded, HistoryEntry, RunFilter
+
+__all__ = ["SqliteRunStore"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, algorithm TEXT NOT NULL, stage TEXT NOT NULL, tag TEXT NOT NULL, parent TEXT NOT NULL,
+    received REAL NOT NULL, modified REAL NOT NULL, due REAL, uncollected REAL, state BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runs_by_algorithm ON runs (algorithm, id);
+CREATE INDEX IF NOT EXISTS runs_by_tag ON runs (tag, id) WHERE tag != '';
+CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent, id) WHERE parent != '';
+CREATE INDEX IF NOT EXISTS runs_due ON runs (due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_running ON runs (id) WHERE stage = 'RUNNING';
+CREATE INDEX IF NOT EXISTS runs_uncollected ON runs (uncollected) WHERE uncollected IS NOT NULL;
+CREATE TABLE IF NOT EXISTS history (
+    id TEXT NOT NULL, event_id TEXT NOT NULL, offset INTEGER NOT NULL, event BLOB NOT NULL, PRIMARY KEY (id, event_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS payloads (id TEXT PRIMARY KEY, body BLOB NOT NULL);
+"""
+
+_UPSERT = """
+INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+    stage = excluded.stage, tag = excluded.tag, modified = excluded.modified, due = excluded.due,
+    uncollected = excluded.uncollected, state = excluded.state
+"""
+
+_decode_run = msgspec.json.Decoder(Run).decode
+_encode_run = msgspec.json.Encoder().encode
+
+
+class SqliteRunStore:
+    """Reads are done on the loop's own thread: a few pages of a local file take less than two thread switches."""
+
+    def __init__(self, path: Path) -> None:
+        self._reader = connect(path)
+        self._reader.executescript(_SCHEMA)
+        self._watermark: datetime | None = None
+        self._commits: GroupCommit[Sequence[Folded], None] = GroupCommit(path, _apply)
+
+    def close(self) -> None:
+        self._commits.close()
+        self._reader.close()
+
+    async def get(self, request_id: str) -> Run | None:
+        row = self._reader.execute("SELECT state FROM runs WHERE id = ?", (request_id,)).fetchone()
+        return _decode_run(row[0]) if row else None
+
+    async def get_many(self, request_ids: Sequence[str]) -> dict[str, Run]:
+        runs = {}
+        for start in range(0, len(request_ids), 500):
+            some = request_ids[start : start + 500]
+            marks = ",".join("?" * len(some))
+            for key, state in self._reader.execute(f"SELECT id, state FROM runs WHERE id IN ({marks})", some):  # noqa: S608
+                runs[key] = _decode_run(state)
+        return runs
+
+    async def payload(self, request_id: str) -> bytes | None:
+        row = self._reader.execute("SELECT body FROM payloads WHERE id = ?", (request_id,)).fetchone()
+        return row[0] if row else None
+
+    async def history(self, request_id: str) -> list[HistoryEntry]:
+        run = await self.get(request_id)
+        if run is None:
+            return []
+        rows = self._reader.execute(
+            "SELECT offset, event_id, event FROM history WHERE id = ? ORDER BY offset", (request_id,)
+        )
+        return [
+            HistoryEntry(-1, event_id(run.request), run.request),
+            *(HistoryEntry(offset, said, decode_event(event)) for offset, said, event in rows),
+        ]
+
+    async def find(self, where: RunFilter, limit: int, after: str = "") -> list[Run]:
+        conditions: dict[str, object] = {
+            "algorithm = ?": where.algorithm,
+            "stage = ?": where.stage.value if where.stage else None,
+            "tag = ? AND tag != ''": where.tag,
+            "parent = ? AND parent != ''": where.parent,
+            "received >= ?": where.since.timestamp() if where.since else None,
+            "received < ?": where.until.timestamp() if where.until else None,
+            "id < ?": after or None,
+        }
+        given = {sql: value for sql, value in conditions.items() if value is not None}
+        clause = " AND ".join(given) or "true"
+        rows = self._reader.execute(
+            f"SELECT state FROM runs WHERE {clause} ORDER BY id DESC LIMIT ?",  # noqa: S608
+            (*given.values(), limit),
+        )
+        return [_decode_run(state) for (state,) in rows]
+
+    async def due(self, at: datetime, limit: int) -> list[Run]:
+        rows = self._reader.execute(
+            "SELECT state FROM runs WHERE due IS NOT NULL AND due <= ? ORDER BY due LIMIT ?",
+            (at.timestamp(), limit),
+        )
+        return [_decode_run(state) for (state,) in rows]
+
+    async def running(self, before: datetime, limit: int, after: str = "") -> list[Run]:
+        rows = self._reader.execute(
+            "SELECT state FROM runs WHERE stage = 'RUNNING' AND id > ? AND modified < ? ORDER BY id LIMIT ?",
+            (after, before.timestamp(), limit),
+        )
+        return [_decode_run(state) for (state,) in rows]
+
+    async def uncollected(self, before: datetime, limit: int) -> list[Run]:
+        rows = self._reader.execute(
+            "SELECT state FROM runs WHERE uncollected IS NOT NULL AND uncollected < ? ORDER BY uncollected LIMIT ?",
+            (before.timestamp(), limit),
+        )
+        return [_decode_run(state) for (state,) in rows]
+
+    async def write(self, changes: Sequence[Folded]) -> None:
+        await self._commits.submit(changes)
+
+    async def watermark(self) -> datetime | None:
+        return self._watermark
+
+    async def advance(self, watermark: datetime) -> None:
+        # One process owns the file: what a restart forgets, the ledger tells again at its first pass.
+        self._watermark = max(watermark, self._watermark or watermark)
+
+
+def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded]]) -> list[None]:
+    for item in items:
+        connection.executemany(_UPSERT, [_row(change.run) for change in item])
+        connection.executemany(
+            "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?)",
+            [
+                (change.run.id, entry.event_id, entry.offset, encode_event(entry.event))
+                for change in item
+                for entry in change.history
+            ],
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO payloads VALUES (?, ?)",
+            [(change.run.id, change.payload) for change in item if change.payload is not None],
+        )
+    return [None] * len(items)
+
+
+def _row(run: Run) -> tuple[object, ...]:
+    request = run.request
+    parent = request.parent.request_id if request.parent else ""
+    deadlines = (request.placement_deadline, run.deferred_until or request.placement_deadline)
+    due = min(deadlines).timestamp() if run.stage is Stage.BUFFERED else None
+    uncollected = run.ended_at.timestamp() if run.ended_at and run.has_job else None
+    return (
+        run.id,
+        request.algorithm,
+        run.stage.value,
+        run.tag,
+        parent,
+        request.at.timestamp(),
+        run.last_modified.timestamp(),
+        due,
+        uncollected,
+        _encode_run(run),
+    )

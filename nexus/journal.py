@@ -1,0 +1,55 @@
+"""Events in and out of the log: what every role uses to say something and to read what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from nexus.domain.errors import InvalidInput
+from nexus.domain.events import DeadLettered, Event
+from nexus.domain.topics import read_event, to_record
+from nexus.ports import EventLog, Record
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """The log as one role sees it. `source` is the CloudEvents source, such as `nexus/ledger/host-1`."""
+
+    def __init__(self, log: EventLog, source: str) -> None:
+        self._log = log
+        self.source = source
+
+    async def append(self, events: Iterable[Event]) -> None:
+        """Durable when it returns, in this order for each run."""
+        records = [to_record(event, self.source) for event in events]
+        if records:
+            await self._log.append(records)
+
+    async def read(self, records: Iterable[Record], at: datetime) -> list[tuple[Record, Event]]:
+        """The events of these records; what is damaged goes to the dead letters instead.
+
+        Raises UnknownEvent for what a newer release wrote: that partition must wait for an upgrade.
+        """
+        events: list[tuple[Record, Event]] = []
+        for record in records:
+            try:
+                events.append((record, read_event(record.headers, record.value)))
+            except InvalidInput as error:
+                await self.dead_letter(record, str(error), at)
+        return events
+
+    async def dead_letter(self, record: Record, reason: str, at: datetime) -> None:
+        """Keep a record that failed by its own content, and why, where a person can look at it."""
+        topic, partition, offset = record.position
+        letter = DeadLettered(
+            request_id=record.key,
+            algorithm="",
+            at=at,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            reason=reason,
+            record=record.value,
+        )
+        await self.append([letter])

@@ -1,0 +1,235 @@
+"""The ports: what Nexus asks of a log, a store, a cluster. Each has an embedded and a real adapter.
+
+Every method may raise `Unavailable` (nothing happened) or `OutcomeUnknown` (it may have happened).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from nexus.domain.events import Event
+from nexus.domain.observed import JobView, PodView
+from nexus.domain.run import Run, Stage
+from nexus.domain.template import Template, Workgroup
+from nexus.domain.topics import NewRecord
+
+__all__ = [
+    "Change",
+    "Claim",
+    "Claims",
+    "Cluster",
+    "Created",
+    "DeletionPolicy",
+    "EventLog",
+    "Folded",
+    "HistoryEntry",
+    "Listed",
+    "PayloadStore",
+    "Position",
+    "Record",
+    "RunFilter",
+    "RunStore",
+    "Templates",
+]
+
+
+class Position(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Record(NamedTuple):
+    """A record as it lies in the log. `timestamp` is when the log took it, in unix seconds."""
+
+    position: Position
+    key: str
+    value: bytes
+    headers: dict[str, str]
+    timestamp: float
+
+
+class EventLog(Protocol):
+    """The durable log. Topics have a fixed number of partitions; a key always goes to the same one."""
+
+    async def append(self, records: Sequence[NewRecord]) -> list[Position]:
+        """Durable when it returns. `Unavailable`: nothing was appended; `OutcomeUnknown`: it may have been."""
+        ...
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        """Up to `limit` records from `offset` on; fewer, or none, at the end."""
+        ...
+
+    async def topics(self) -> Mapping[str, int]:
+        """Every topic and its number of partitions."""
+        ...
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record will get."""
+        ...
+
+
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One event of a run's history. The request has `offset` -1; facts have theirs in `nexus.runs`."""
+
+    offset: int
+    event_id: str
+    event: Event
+
+
+class Folded(msgspec.Struct, frozen=True):
+    """What the ledger writes of one run in one go: its row, the history since, and an inline payload."""
+
+    run: Run
+    history: Sequence[HistoryEntry]
+    payload: bytes | None = None
+
+
+class RunFilter(msgspec.Struct, frozen=True):
+    """Which runs to list; every condition that is set must hold. Times bound when the run was received."""
+
+    algorithm: str | None = None
+    stage: Stage | None = None
+    tag: str | None = None
+    parent: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class RunStore(Protocol):
+    """The projections. Only the ledger writes; everybody reads."""
+
+    async def get(self, request_id: str) -> Run | None: ...
+
+    async def get_many(self, request_ids: Sequence[str]) -> dict[str, Run]: ...
+
+    async def payload(self, request_id: str) -> bytes | None:
+        """The payload of a run that had it inline."""
+        ...
+
+    async def history(self, request_id: str) -> list[HistoryEntry]: ...
+
+    async def find(self, where: RunFilter, limit: int, after: str = "") -> list[Run]:
+        """Newest first by request id; `after` is the id of the last run of the page before."""
+        ...
+
+    async def due(self, at: datetime, limit: int) -> list[Run]:
+        """Queued runs whose parking or placement deadline is over by then, the most overdue first."""
+        ...
+
+    async def running(self, before: datetime, limit: int, after: str = "") -> list[Run]:
+        """Runs in RUNNING that have not changed since `before`, by id; `after` is the last of the page before."""
+        ...
+
+    async def uncollected(self, before: datetime, limit: int) -> list[Run]:
+        """Ended runs with a Job that is not collected, that ended before then, longest first."""
+        ...
+
+    async def write(self, changes: Sequence[Folded]) -> None:
+        """Each run's change at once or not at all; durable when it returns."""
+        ...
+
+    async def watermark(self) -> datetime | None:
+        """Everything that the log took before this is in the projections; None before the first fold."""
+        ...
+
+    async def advance(self, watermark: datetime) -> None: ...
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What an `Idempotency-Key` stands for: the request as it was resolved, and the hash of the body that made it."""
+
+    body_hash: str
+    request: bytes
+
+
+class Claims(Protocol):
+    """Who came first with an `Idempotency-Key`: the one table that is no projection."""
+
+    async def claim(self, algorithm: str, key: str, claim: Claim) -> Claim:
+        """The claim that stands: this one, or an earlier one. Durable when it returns."""
+        ...
+
+
+class PayloadStore(Protocol):
+    """Payloads too large for the log, by the key of contract §5.3."""
+
+    async def put(self, key: str, body: bytes) -> str:
+        """Its address, unsigned. Durable when it returns."""
+        ...
+
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def delete(self, key: str) -> None: ...
+
+
+class Templates(Protocol):
+    """The algorithms and workgroups that are deployed, as they are now. Both raise InvalidInput for a broken manifest."""
+
+    def template(self, name: str) -> Template | None: ...
+
+    def workgroup(self, name: str) -> Workgroup | None: ...
+
+
+DeletionPolicy = Literal["Background", "Foreground", "Orphan"]
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A Job exists: made now, or found there under the same name."""
+
+    job: JobView
+    fresh: bool
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One step of a watch: the object as it is now, or as it last was before it went."""
+
+    kind: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: JobView | PodView
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """Everything of ours that a cluster holds, first thing in each watch: what is not in it is gone."""
+
+    jobs: tuple[JobView, ...]
+    pods: tuple[PodView, ...]
+
+
+class Cluster(Protocol):
+    """One execution cluster. Jobs and pods are in the shape of the Kubernetes API on every adapter."""
+
+    name: str
+
+    async def identity(self) -> str:
+        """What tells this cluster from another that got its name: the uid of kube-system."""
+        ...
+
+    async def create(self, job: Mapping[str, Any]) -> Created:
+        """Create the Job, or find the one that has its name (`fresh` is False). Raises `Refused`."""
+        ...
+
+    async def get(self, name: str) -> JobView | None: ...
+
+    async def pods(self, job: str) -> Sequence[PodView]: ...
+
+    async def delete(self, name: str, uid: str, policy: DeletionPolicy) -> bool:
+        """Delete that very Job, with its pods and what it owns as the policy says; False when it is not there."""
+        ...
+
+    async def log_tail(self, pod: str, limit: int) -> str:
+        """The last `limit` bytes that the algorithm's container wrote; empty when there are none."""
+        ...
+
+    async def events(self, job: str) -> Sequence[str]:
+        """What the cluster said about the Job and its pods, oldest first, as `reason: message`."""
+        ...
+
+    def watch(self) -> AsyncIterator[Listed | Change]:
+        """A `Listed`, then every change after it. Ends when the connection does: watch again, and list again."""
+        ...

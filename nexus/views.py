@@ -1,0 +1,71 @@
+"""What our own API answers, for who serves it and who calls it. Members that a newer server adds are passed over."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from nexus.domain.events import Diagnosis, Parent
+from nexus.domain.run import DRY_RUN, Stage, State
+
+__all__ = ["Accepted", "RunEvent", "RunEvents", "RunPage", "RunView"]
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A run. `state` is finer than upstream's `stage`; times are UTC, null while unset."""
+
+    request_id: str
+    algorithm: str
+    state: State
+    stage: Stage
+    cluster: str
+    workgroup: str
+    tag: str
+    parent: Parent | None
+    dry_run: bool
+    received_at: datetime
+    placement_deadline: datetime
+    sent_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    collected_at: datetime | None
+    deferred_until: datetime | None
+    deferred_because: str
+    job_uid: str
+    result_uri: str
+    diagnosis: Diagnosis | None
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at is not None
+
+    @property
+    def had_job(self) -> bool:
+        return self.job_uid not in {"", DRY_RUN}
+
+
+class RunPage(msgspec.Struct, frozen=True):
+    """`cursor` asks for the next page; null on the last."""
+
+    runs: list[RunView]
+    cursor: str | None
+
+
+class RunEvent(msgspec.Struct, frozen=True):
+    """One event of a run's history. `offset` is its place in `nexus.runs`, -1 for the request."""
+
+    id: str
+    type: str
+    time: datetime
+    offset: int
+    data: dict[str, Any]
+
+
+class RunEvents(msgspec.Struct, frozen=True):
+    events: list[RunEvent]
+
+
+class Accepted(msgspec.Struct, frozen=True, rename="camel"):
+    request_id: str

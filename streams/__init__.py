@@ -1,0 +1,1 @@
+"""Stream processors, one module each, and the drivers that feed them."""

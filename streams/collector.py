@@ -1,0 +1,132 @@
+"""The collector: removes the Jobs of ended runs, evidence first, and carries a cancel to the children."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from nexus.domain.events import (
+    REPORTED,
+    EvidenceRecorded,
+    JobCollected,
+    JobCreated,
+    TerminalFact,
+)
+from nexus.domain.observed import JobView
+from nexus.domain.placement import cancelled_with
+from nexus.domain.run import Run, Stage
+from nexus.journal import Journal
+from nexus.ports import Cluster, DeletionPolicy, RunStore
+from streams.children import living_children
+from streams.evidence import gather
+from streams.folded import rows_beyond
+from streams.processor import Clock, Delivery
+from streams.retry import retry
+
+__all__ = ["Collector"]
+
+_PAGE = 500
+
+
+class Collector:
+    """Acts on the facts that end a run, or that show a Job of an ended one; `sweep` finds what is left over.
+
+    An algorithm that has reported may take `linger` to exit by itself; every other Job goes at once.
+    """
+
+    def __init__(
+        self,
+        clusters: Mapping[str, Cluster],
+        store: RunStore,
+        journal: Journal,
+        clock: Clock,
+        linger: timedelta,
+    ) -> None:
+        self._clusters = clusters
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._linger = linger
+
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        events = await self._journal.read((delivery.record for delivery in batch), self._clock())
+        of_interest = [record for record, event in events if isinstance(event, TerminalFact | JobCreated)]
+        runs = await rows_beyond(self._store, of_interest)
+        await self._collect_all([run for run in runs.values() if run.ended])
+        for delivery in batch:
+            delivery.ack()
+
+    async def caught_up(self, until: datetime) -> None:
+        """Nothing waits here."""
+
+    async def sweep(self, interval: timedelta) -> None:
+        """Until cancelled: look again at ended runs whose Job is still there."""
+        while True:
+            await asyncio.sleep(interval.total_seconds())
+            left_over = await retry(self._left_over)
+            await retry(partial(self._collect_all, left_over))
+
+    async def _left_over(self) -> list[Run]:
+        return await self._store.uncollected(self._clock(), _PAGE)
+
+    async def _collect_all(self, runs: Sequence[Run]) -> None:
+        await asyncio.gather(*(self._collect(run) for run in runs))
+
+    async def _collect(self, run: Run) -> None:
+        if run.stage is Stage.CANCELLED and run.cancellation_policy != "Orphan":
+            await self._cancel_children(run)
+        if not run.has_job:
+            return
+        cluster = self._clusters[run.request.cluster]
+        job = await cluster.get(run.id)
+        if job is None or job.metadata.uid != run.job_uid:
+            await self._append_collected(run, by="other")
+        elif await self._may_go(run, job):
+            await self._record_evidence(run, cluster)
+            policy: DeletionPolicy = "Background"
+            if run.cancellation_policy in {"Foreground", "Orphan"}:
+                policy = "Foreground" if run.cancellation_policy == "Foreground" else "Orphan"
+            await cluster.delete(run.id, run.job_uid, policy)
+            await self._append_collected(run, by="nexus")
+
+    async def _may_go(self, run: Run, job: JobView) -> bool:
+        """Not while the algorithm is still closing down, nor while children live that would go with the Job."""
+        if run.stage is Stage.CANCELLED:
+            return True
+        if await living_children(self._store, run.id):
+            return False
+        assert run.ended_at is not None
+        reported = run.stage is Stage.COMPLETED or (run.diagnosis and run.diagnosis.category == REPORTED)
+        return job.ended or not reported or self._clock() >= run.ended_at + self._linger
+
+    async def _cancel_children(self, run: Run) -> None:
+        children = await living_children(self._store, run.id)
+        await self._journal.append(cancelled_with(child, run, self._clock()) for child in children)
+
+    async def _record_evidence(self, run: Run, cluster: Cluster) -> None:
+        """A failure that the supervisor diagnosed brought its evidence; a completed run needs none."""
+        if run.stage is Stage.COMPLETED:
+            return
+        history = await self._store.history(run.id)
+        if any(getattr(entry.event, "evidence", None) for entry in history):
+            return
+        evidence = await gather(cluster, run.id, await cluster.pods(run.id))
+        await self._journal.append(
+            [
+                EvidenceRecorded(
+                    request_id=run.id, algorithm=run.request.algorithm, at=self._clock(), evidence=evidence
+                )
+            ]
+        )
+
+    async def _append_collected(self, run: Run, *, by: str) -> None:
+        fact = JobCollected(
+            request_id=run.id,
+            algorithm=run.request.algorithm,
+            at=self._clock(),
+            job_uid=run.job_uid,
+            by="nexus" if by == "nexus" else "other",
+        )
+        await self._journal.append([fact])

@@ -1,0 +1,323 @@
+"""The scheduler: drains the requests of one cluster through the throttle and makes Jobs of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeGuard
+
+import msgspec
+import structlog
+
+from nexus.domain.admission import Entry, Window, retry_delay, should_park
+from nexus.domain.duration import parse_duration
+from nexus.domain.errors import NexusError, Refused, Unavailable
+from nexus.domain.events import (
+    REPORTED,
+    Fact,
+    JobCreated,
+    RunCompleted,
+    RunDeferred,
+    RunFailed,
+    RunStarted,
+    TerminalFact,
+)
+from nexus.domain.job import Materializer, is_ours
+from nexus.domain.payload import PayloadSigner
+from nexus.domain.placement import Create, Drop, Record, Wait, place, refused
+from nexus.domain.run import Run
+from nexus.domain.throttle import PendingWindow, TokenBucket
+from nexus.journal import Journal
+from nexus.ports import Cluster, RunStore
+from streams.processor import Ack, Clock, Delivery
+
+__all__ = ["Scheduler", "Starts", "Throttle"]
+
+_log = structlog.get_logger(__name__)
+
+_STALE = 1.0
+"""Seconds after which a row is read again before its Job is created."""
+_LOOK_AGAIN = 0.05
+"""Seconds before a look at a row that was not there, or at a pending window that was full."""
+
+
+class _Glance(msgspec.Struct, rename="camel"):
+    """What the window keeps of a request: the rest is read from its row when its turn comes."""
+
+    algorithm: str
+    at: datetime
+
+
+_glance = msgspec.json.Decoder(_Glance).decode
+
+
+class _Attempts(msgspec.Struct):
+    """A request that was refused, and since when, in seconds of the monotonic clock."""
+
+    count: int
+    first: float
+
+
+class Throttle(msgspec.Struct, frozen=True):
+    """The two measures of one cluster, and how long a refused request is held before it is parked."""
+
+    bucket: TokenBucket
+    pending: PendingWindow
+    park_after: timedelta
+    in_flight: int
+
+
+class Scheduler:
+    """A request stays unacknowledged until its Job exists, or it is known that none will."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: RunStore,
+        journal: Journal,
+        window: Window[Ack],
+        throttle: Throttle,
+        materializer: Materializer,
+        signer: PayloadSigner,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._journal = journal
+        self._window = window
+        self._throttle = throttle
+        self._materializer = materializer
+        self._signer = signer
+        self._clock = clock
+        self._monotonic = monotonic
+        self._spawn = spawn
+        self._attempts: dict[str, _Attempts] = {}
+        self._changed = asyncio.Event()
+        self._free = asyncio.Semaphore(throttle.in_flight)
+
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        """Take the batch into the window, waiting while that is full: the queue is the topic."""
+        for delivery in batch:
+            record = delivery.record
+            try:
+                glance = _glance(record.value)
+            except msgspec.MsgspecError as error:
+                await self._journal.dead_letter(record, f"not a request: {error}", self._clock())
+                delivery.ack()
+                continue
+            entry = Entry(
+                record.key,
+                glance.algorithm,
+                glance.at.timestamp(),
+                len(record.value),
+                record.position.partition,
+                delivery.ack,
+            )
+            while not self._window.offer(entry):
+                self._changed.clear()
+                await self._changed.wait()
+            self._changed.set()
+
+    async def caught_up(self, until: datetime) -> None:
+        """What is held here is not acknowledged yet."""
+
+    async def run(self) -> None:
+        """Until cancelled: admit one request after the other, as fast as the throttle lets them."""
+        identity = await self._identity()
+        while True:
+            await self._free.acquire()
+            entry = await self._next()
+            self._spawn(self._serve(entry, identity))
+
+    def heard(self, fact: Fact | None) -> None:
+        """A fact of some run, or that there was none: starts and ends make room for others."""
+        pending = self._throttle.pending
+        pending.heard(self._monotonic())
+        if (_shows_start(fact) and pending.started(fact.request_id, self._monotonic())) or (
+            isinstance(fact, TerminalFact) and pending.gone(fact.request_id)
+        ):
+            self._release(fact.algorithm)
+
+    def _release(self, algorithm: str) -> None:
+        self._window.release(algorithm)
+        self._changed.set()
+
+    async def _identity(self) -> str:
+        while True:
+            try:
+                return await self._cluster.identity()
+            except Unavailable as error:
+                _log.warning("cluster_not_reached", cluster=self._cluster.name, problem=str(error))
+                await asyncio.sleep(_LOOK_AGAIN)
+
+    async def _next(self) -> Entry[Ack]:
+        """The next request, once there is one and room for its Job."""
+        pending = self._throttle.pending
+        while True:
+            now = self._monotonic()
+            self._changed.clear()
+            if pending.room(now) > 0 and (entry := self._window.next(now, pending.bound + pending.stuck)):
+                self._changed.set()  # a place in the window became free
+                if not pending.created(entry.request_id, now):
+                    self._window.release(entry.algorithm)  # the same request once more: it is counted already
+                return entry
+            due = self._window.next_due(now)
+            waits = len(self._window) > 0 or due is not None
+            try:
+                # Not `wait_for`: on Python 3.11 it forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(_LOOK_AGAIN if waits else None):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _serve(self, entry: Entry[Ack], identity: str) -> None:
+        try:
+            await self._place(entry, identity)
+        except NexusError as error:
+            self._try_again(entry, error)
+        finally:
+            self._free.release()
+
+    async def _place(self, entry: Entry[Ack], identity: str) -> None:
+        decision = await self._decide(entry)
+        if isinstance(decision, Create) and await self._token() > _STALE:
+            decision = await self._decide(entry)
+        match decision:
+            case Wait():
+                self._put_back(entry, _LOOK_AGAIN)
+            case Drop():
+                self._done(entry)
+            case Record(fact):
+                await self._journal.append([fact])
+                self._done(entry)
+            case Create(run, parent_uid):
+                await self._create(entry, run, parent_uid, identity)
+
+    async def _decide(self, entry: Entry[Ack]) -> Wait | Drop | Record | Create:
+        run = await self._store.get(entry.request_id)
+        parent_of = run.request.parent if run else None
+        parent = await self._store.get(parent_of.request_id) if parent_of else None
+        return place(run, parent, self._cluster.name, self._clock())
+
+    async def _token(self) -> float:
+        """Wait for a token; the seconds that it took."""
+        asked = self._monotonic()
+        while (wait := self._throttle.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
+            await asyncio.sleep(min(wait, 1.0))
+        return self._monotonic() - asked
+
+    async def _create(self, entry: Entry[Ack], run: Run, parent_uid: str, identity: str) -> None:
+        job = self._materializer.job(run.request, self._payload_url(run), parent_uid)
+        started = self._monotonic()
+        try:
+            created = await self._cluster.create(job)
+        except Refused as error:
+            if not error.final:
+                self._push_back(error)
+                raise
+            await self._journal.append([refused(run, str(error), self._clock())])
+            self._done(entry)
+            return
+        except Unavailable as error:
+            self._push_back(error)
+            raise
+        self._throttle.bucket.succeeded(self._monotonic(), self._monotonic() - started)
+        if not created.fresh and not is_ours(created.job, run.request, self._materializer.installation):
+            raise Refused(409, f"a Job {run.id} is there that is not this run's, or is being deleted")
+        fact = JobCreated(
+            request_id=run.id,
+            algorithm=run.request.algorithm,
+            at=self._clock(),
+            job_uid=created.job.metadata.uid,
+            cluster=self._cluster.name,
+            cluster_id=identity,
+        )
+        await self._journal.append([fact])
+        # The Job stays in the pending window until its start is heard.
+        self._attempts.pop(run.id, None)
+        entry.token()
+
+    def _push_back(self, error: Refused | Unavailable) -> None:
+        """Slow down where the cluster is overloaded or away; a refusal of another kind says nothing of its load."""
+        if isinstance(error, Unavailable):
+            self._throttle.bucket.pushed_back(self._monotonic(), None)
+        elif error.status == 429 or error.status >= 500:
+            self._throttle.bucket.pushed_back(self._monotonic(), error.retry_after)
+
+    def _payload_url(self, run: Run) -> str:
+        """Good for as long as the run may take, and as long as its request asked for after that."""
+        request = run.request
+        deadline = timedelta(seconds=request.spec.runtime_environment.deadline_seconds or 0)
+        valid_for = deadline + parse_duration("payloadValidFor", request.payload_valid_for)
+        return self._signer.url(request.algorithm, run.id, request.content_hash, self._clock(), valid_for)
+
+    def _done(self, entry: Entry[Ack]) -> None:
+        """No Job comes of this entry."""
+        self._attempts.pop(entry.request_id, None)
+        if self._throttle.pending.gone(entry.request_id):
+            self._release(entry.algorithm)
+        entry.token()
+
+    def _put_back(self, entry: Entry[Ack], delay: float) -> None:
+        self._throttle.pending.gone(entry.request_id)
+        self._window.put_back(entry, self._monotonic() + delay)
+        self._changed.set()
+
+    def _try_again(self, entry: Entry[Ack], error: NexusError) -> None:
+        """Refused for now, or unknown: the name of the Job makes a second create harmless."""
+        now = self._monotonic()
+        attempts = self._attempts.setdefault(entry.request_id, _Attempts(0, now))
+        attempts.count += 1
+        _log.warning("create_waits", run=entry.request_id, attempt=attempts.count, problem=str(error))
+        if should_park(attempts.first, now, self._throttle.park_after.total_seconds()):
+            self._spawn(self._park(entry, str(error)))
+        else:
+            self._put_back(entry, retry_delay(attempts.count, random.random()))  # noqa: S311 - spreads retries
+
+    async def _park(self, entry: Entry[Ack], reason: str) -> None:
+        """Let go of a request that has been refused for long, so that it holds up no offset."""
+        try:
+            run = await self._store.get(entry.request_id)
+            if run and not run.ended:
+                fact = RunDeferred(
+                    request_id=run.id,
+                    algorithm=run.request.algorithm,
+                    at=self._clock(),
+                    attempt=run.deferrals + 1,
+                    until=self._clock() + self._throttle.park_after,
+                    reason=reason,
+                )
+                await self._journal.append([fact])
+            self._done(entry)
+        except Unavailable:
+            self._put_back(entry, _LOOK_AGAIN)
+
+
+def _shows_start(fact: Fact | None) -> TypeGuard[RunStarted | RunCompleted | RunFailed]:
+    """A short run reports its end before its start is observed."""
+    reported = isinstance(fact, RunFailed) and fact.diagnosis.category == REPORTED
+    return reported or isinstance(fact, RunStarted | RunCompleted)
+
+
+class Starts:
+    """Lets a scheduler hear which of its Jobs started or ended: a processor over `nexus.runs`, from its end on."""
+
+    def __init__(self, scheduler: Scheduler, journal: Journal, clock: Clock) -> None:
+        self._scheduler = scheduler
+        self._journal = journal
+        self._clock = clock
+
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        events = await self._journal.read((delivery.record for delivery in batch), self._clock())
+        for _, event in events:
+            if isinstance(event, Fact):
+                self._scheduler.heard(event)
+        for delivery in batch:
+            delivery.ack()
+
+    async def caught_up(self, until: datetime) -> None:
+        self._scheduler.heard(None)

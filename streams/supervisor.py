@@ -1,0 +1,93 @@
+"""The supervisor: turns what watchers saw into facts of runs, at most one for each change that matters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from nexus.domain.diagnosis import diagnose, silent, vanished
+from nexus.domain.events import Evidence, Fact, JobCreated, RunObserved, RunStarted
+from nexus.domain.run import Run
+from nexus.journal import Journal
+from nexus.ports import Cluster, RunStore
+from streams.evidence import gather
+from streams.processor import Clock, Delivery
+from streams.watermark import passed
+
+__all__ = ["Supervisor"]
+
+
+class Supervisor:
+    """Stateless: an observation and the run's row decide. The first terminal fact wins, so a late word does no harm."""
+
+    def __init__(
+        self, clusters: Mapping[str, Cluster], store: RunStore, journal: Journal, clock: Clock
+    ) -> None:
+        self._clusters = clusters
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        events = await self._journal.read((delivery.record for delivery in batch), self._clock())
+        # Each observation says all that its watcher knows, so of several the last is enough.
+        latest = {event.request_id: event for _, event in events if isinstance(event, RunObserved)}
+        runs = await self._store.get_many(list(latest))
+        facts = await asyncio.gather(*(self._judge(run, latest[run.id]) for run in runs.values()))
+        await self._journal.append(fact for some in facts for fact in some)
+        for delivery in batch:
+            delivery.ack()
+
+    async def caught_up(self, until: datetime) -> None:
+        """Nothing waits here."""
+
+    async def _judge(self, run: Run, seen: RunObserved) -> list[Fact]:
+        facts = list(_progress(run, seen, self._clock()))
+        if run.ended or not (seen.gone or (seen.job and seen.job.ended)):
+            return facts
+        # An algorithm reports before it exits, and a cancel is written before it deletes: what was said until now
+        # must be in the row before silence means anything.
+        await passed(self._store, self._clock())
+        now_known = await self._store.get(run.id)
+        if now_known is None or now_known.ended:
+            return facts
+        end = await self._end(now_known, seen)
+        return [*facts, end] if end else facts
+
+    async def _end(self, run: Run, seen: RunObserved) -> Fact | None:
+        cluster = self._clusters[seen.cluster]
+        if seen.job and seen.job.ended:
+            evidence = await gather(cluster, run.id, seen.pods)
+            if seen.job.condition("Complete"):
+                return silent(run, evidence, self._clock())
+            return diagnose(run, seen, evidence, self._clock())
+        there = await cluster.get(run.id)
+        if there and seen.job and there.metadata.uid == seen.job.metadata.uid:
+            return None
+        note = "no log and no events, because the Job was gone before it could be asked"
+        return vanished(run, Evidence(pods=seen.pods, note=note), self._clock())
+
+
+def _progress(run: Run, seen: RunObserved, now: datetime) -> list[Fact]:
+    """What happened on the way: a Job that the scheduler did not live to report, and the first start."""
+    facts: list[Fact] = []
+    job = seen.job
+    if job and not run.job_uid:
+        facts.append(
+            JobCreated(
+                request_id=run.id,
+                algorithm=run.request.algorithm,
+                at=now,
+                job_uid=job.metadata.uid,
+                cluster=seen.cluster,
+                cluster_id=seen.cluster_id,
+            )
+        )
+    started = [(pod.started_at, pod.metadata.name) for pod in seen.pods if pod.started_at]
+    if started and run.started_at is None:
+        at, pod = min(started)
+        facts.append(
+            RunStarted(request_id=run.id, algorithm=run.request.algorithm, at=now, started_at=at, pod=pod)
+        )
+    return facts

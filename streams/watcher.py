@@ -1,0 +1,142 @@
+"""The watcher: publishes what a cluster shows of our runs, one observation for each change that may matter."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from functools import partial
+
+import msgspec
+import structlog
+
+from nexus.domain.errors import Unavailable
+from nexus.domain.events import RunObserved
+from nexus.domain.job import ALGORITHM
+from nexus.domain.observed import JobView, PodView, Waiting
+from nexus.journal import Journal
+from nexus.ports import Change, Cluster, Listed
+from streams.processor import Clock
+from streams.retry import retry
+
+__all__ = ["Watcher"]
+
+_log = structlog.get_logger(__name__)
+
+_PAUSE = 0.5
+_JOB_NAME = "batch.kubernetes.io/job-name"
+_USUAL_WAITS = {"", "ContainerCreating", "PodInitializing"}
+
+
+class _Seen(msgspec.Struct):
+    """One run as the cluster shows it. `essence` is what was last published."""
+
+    algorithm: str
+    job: JobView | None = None
+    gone: bool = False
+    pods: dict[str, PodView] = {}
+    waited: Waiting | None = None
+    essence: object = None
+
+
+class Watcher:
+    """Remembers each run for as long as its Job is there: a pod's last reason must outlive the pod."""
+
+    def __init__(self, cluster: Cluster, journal: Journal, clock: Clock) -> None:
+        self._cluster = cluster
+        self._journal = journal
+        self._clock = clock
+        self._seen: dict[str, _Seen] = {}
+        self._changed: dict[str, None] = {}
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled: watch, and again when the watch ends."""
+        publisher = asyncio.create_task(self._publish_changes())
+        try:
+            while True:
+                try:
+                    async for change in self._cluster.watch():
+                        self._listed(change) if isinstance(change, Listed) else self._apply(change)
+                except Unavailable as error:
+                    _log.warning("cluster_not_heard", cluster=self._cluster.name, problem=str(error))
+                    await asyncio.sleep(_PAUSE)
+        finally:
+            publisher.cancel()
+
+    def _listed(self, listed: Listed) -> None:
+        """What we knew and is not in the list went while nobody watched."""
+        there = {job.metadata.name for job in listed.jobs}
+        for name, seen in self._seen.items():
+            if name not in there and seen.job is not None and not seen.gone:
+                seen.gone = True
+                self._mark(name)
+        things: list[JobView | PodView] = [*listed.jobs, *listed.pods]
+        for thing in things:
+            self._apply(Change("MODIFIED", thing))
+
+    def _apply(self, change: Change) -> None:
+        thing = change.object
+        is_job = isinstance(thing, JobView)
+        name = thing.metadata.name if is_job else thing.metadata.labels.get(_JOB_NAME, "")
+        algorithm = thing.metadata.labels.get(ALGORITHM)
+        if not name or algorithm is None:
+            return
+        seen = self._seen.setdefault(name, _Seen(algorithm))
+        if isinstance(thing, JobView):
+            seen.job = thing
+            seen.gone = change.kind == "DELETED"
+        else:
+            seen.pods[thing.metadata.name] = thing
+            waiting = thing.waiting
+            if waiting and waiting.reason not in _USUAL_WAITS:
+                seen.waited = waiting
+        self._mark(name)
+
+    def _mark(self, name: str) -> None:
+        self._changed[name] = None
+        self._wake.set()
+
+    async def _publish_changes(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            changed, self._changed = list(self._changed), {}
+            cluster_id = await retry(self._cluster.identity)
+            now = self._clock()
+            observations = []
+            for name in changed:
+                seen = self._seen[name]
+                if (essence := _essence(seen)) != seen.essence:
+                    seen.essence = essence
+                    observations.append(self._observation(name, seen, cluster_id, now))
+                if seen.gone:
+                    del self._seen[name]
+            await retry(partial(self._journal.append, observations))
+
+    def _observation(self, name: str, seen: _Seen, cluster_id: str, now: datetime) -> RunObserved:
+        pods = sorted(
+            seen.pods.values(), key=lambda pod: (pod.metadata.creation_timestamp or now, pod.metadata.name)
+        )
+        return RunObserved(
+            request_id=name,
+            algorithm=seen.algorithm,
+            at=now,
+            cluster=self._cluster.name,
+            cluster_id=cluster_id,
+            job=seen.job,
+            gone=seen.gone,
+            pods=tuple(pods),
+            waited=seen.waited,
+        )
+
+
+def _essence(seen: _Seen) -> object:
+    """What decides something: without versions, counters and times that change with every heartbeat."""
+    job = seen.job
+    conditions = [(c.type, c.status, c.reason) for c in job.status.conditions] if job else []
+    deleting = bool(job and job.metadata.deletion_timestamp)
+    pods = [
+        (name, pod.status.phase, pod.status.reason, pod.started_at is not None, pod.terminated is not None)
+        for name, pod in sorted(seen.pods.items())
+    ]
+    return (job is not None, seen.gone, deleting, conditions, pods, seen.waited)

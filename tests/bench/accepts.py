@@ -1,0 +1,128 @@
+"""Durable accepts: our submission beside a bare Litestar route that does the same group commit, both on granian."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from litestar import Litestar, Request, post
+
+from nexus import heap
+from nexus.config import Config
+from nexus.embedded.group_commit import GroupCommit, connect
+from nexus.embedded.state import StateFolder
+from tests.bench.figures import Pair
+from tests.bench.load import Load
+from tests.bench.load import post as request_to
+from tests.e2e.nexus_process import TEMPLATES, free_port
+
+__all__ = ["measure"]
+
+BODY = b'{"algorithmParameters": {"name": "bench", "pad": "' + b"x" * 200 + b'"}, "tag": "bench"}'
+CONNECTIONS = 64
+
+
+async def serve_ours(folder: Path, port: int) -> None:
+    """The API alone, as the role that it is: the streams would be in processes of their own where this matters."""
+    from api.app import create_app
+    from nexus.dev import Dev  # the bare side must not pay for our imports
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), cache_logger_on_first_use=True
+    )
+    config = msgspec.convert(
+        {"templates": {"folder": str(TEMPLATES)}}, Config, dec_hook=lambda kind, value: kind(value)
+    )
+    dev = Dev(config, StateFolder(folder))
+    app = create_app(dev.services())
+    heap.settle()
+    await _serve(app, port)
+
+
+async def serve_bare(folder: Path, port: int) -> None:
+    """Decode the body, write one row in a shared transaction, answer: what nobody can do without."""
+    setup = connect(folder / "bare.db")
+    setup.execute(
+        "CREATE TABLE records (id INTEGER PRIMARY KEY, key TEXT, headers BLOB, value BLOB, timestamp REAL)"
+    )
+    setup.close()
+
+    def write(connection: sqlite3.Connection, rows: Sequence[bytes]) -> Sequence[None]:
+        now = time.time()
+        connection.executemany(
+            "INSERT INTO records (key, headers, value, timestamp) VALUES (?, ?, ?, ?)",
+            [("key", b"{}", row, now) for row in rows],
+        )
+        return [None] * len(rows)
+
+    commits: GroupCommit[bytes, None] = GroupCommit(folder / "bare.db", write)
+
+    @post("/run/{algorithm:str}", status_code=202)
+    async def run(algorithm: str, request: Request[Any, Any, Any]) -> dict[str, str]:
+        msgspec.json.decode(await request.body())
+        await commits.submit(BODY + b" " * 600)
+        return {"requestId": "01900000-0000-7000-8000-000000000000"}
+
+    await _serve(Litestar([run], logging_config=None), port)
+
+
+async def _serve(app: Any, port: int) -> None:
+    await Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False).serve()
+
+
+async def measure(rounds: int = 5, seconds: float = 4) -> tuple[Pair, Load]:
+    """Accepts per second of both in turn, and the last load of ours for its latencies."""
+    figures = Pair()
+    for _ in range(rounds):
+        figures.bare.append((await _load("bare", seconds)).rate)
+        load = await _load("ours", seconds)
+        figures.ours.append(load.rate)
+    return figures, load
+
+
+async def _load(side: str, seconds: float) -> Load:
+    port = free_port()
+    path = "/algorithm/v1/run/quick" if side == "ours" else "/run/quick"
+    request = request_to(path, BODY)
+    with tempfile.TemporaryDirectory() as folder:
+        server = subprocess.Popen([sys.executable, "-m", "tests.bench.accepts", side, folder, str(port)])
+        try:
+            await _listening(port)
+            warm_up = iter([request] * 500)
+            await Load(lambda: next(warm_up, None)).run("127.0.0.1", port, 8)
+            end = time.perf_counter() + seconds
+            load = Load(lambda: request if time.perf_counter() < end else None)
+            await load.run("127.0.0.1", port, CONNECTIONS)
+            return load
+        finally:
+            server.kill()
+            server.wait()
+
+
+async def _listening(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+
+if __name__ == "__main__":
+    which, where, at = sys.argv[1:]
+    asyncio.run((serve_ours if which == "ours" else serve_bare)(Path(where), int(at)))

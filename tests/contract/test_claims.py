@@ -1,0 +1,33 @@
+"""The contract of the claims: every adapter passes these."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from nexus.embedded.claims import SqliteClaims
+from nexus.ports import Claim
+
+
+@pytest.fixture(params=["embedded"])
+def claims(request, tmp_path):
+    claims = SqliteClaims(tmp_path / "claims.db")
+    yield claims
+    claims.close()
+
+
+async def test_the_first_claim_stands(claims):
+    first, second = Claim("h1", b"one"), Claim("h2", b"two")
+    assert await claims.claim("alg", "key", first) == first
+    assert await claims.claim("alg", "key", second) == first
+
+
+async def test_keys_are_per_algorithm(claims):
+    assert await claims.claim("a", "key", Claim("h", b"a")) == Claim("h", b"a")
+    assert await claims.claim("b", "key", Claim("h", b"b")) == Claim("h", b"b")
+
+
+async def test_of_many_at_once_one_wins_for_all(claims):
+    answers = await asyncio.gather(*(claims.claim("a", "k", Claim("h", str(i).encode())) for i in range(50)))
+    assert len({answer.request for answer in answers}) == 1

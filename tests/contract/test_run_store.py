@@ -1,0 +1,173 @@
+"""The contract of the run store: every adapter passes these."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, event_id
+from nexus.domain.run import Run, Stage, begin, fold
+from nexus.embedded.run_store import SqliteRunStore
+from nexus.ports import Folded, HistoryEntry, RunFilter
+from tests.factories import run_requested
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=["embedded"])
+def store(request, tmp_path):
+    store = SqliteRunStore(tmp_path / "projections.db")
+    yield store
+    store.close()
+
+
+def request_id(number: int) -> str:
+    """A UUIDv7 of that millisecond."""
+    return f"{number:08x}-0000-7000-8000-000000000000"
+
+
+def queued(number: int, **fields) -> Run:
+    return begin(run_requested(request_id=request_id(number), at=START + timedelta(seconds=number), **fields))
+
+
+def created(run: Run, seconds: float = 1) -> JobCreated:
+    at = run.request.at + timedelta(seconds=seconds)
+    return JobCreated(
+        request_id=run.id,
+        algorithm=run.request.algorithm,
+        at=at,
+        job_uid="uid",
+        cluster="standalone",
+        cluster_id="c",
+    )
+
+
+def completed(run: Run, seconds: float = 2) -> RunCompleted:
+    at = run.request.at + timedelta(seconds=seconds)
+    return RunCompleted(request_id=run.id, algorithm=run.request.algorithm, at=at, result_uri="s3://r")
+
+
+async def keep(store, *runs: Run) -> None:
+    await store.write([Folded(run, []) for run in runs])
+
+
+async def test_a_row_is_read_as_it_was_written(store):
+    run = fold(fold(queued(1, tag="t"), created(queued(1)), 0), completed(queued(1)), 1)
+    await keep(store, run)
+    assert await store.get(run.id) == run
+
+
+async def test_what_is_not_there_is_none(store):
+    assert await store.get(request_id(9)) is None
+    assert await store.payload(request_id(9)) is None
+    assert await store.history(request_id(9)) == []
+    assert await store.get_many([request_id(9)]) == {}
+
+
+async def test_the_last_write_of_a_row_stands(store):
+    run = queued(1)
+    await keep(store, run)
+    later = fold(run, created(run), 5)
+    await keep(store, later)
+    assert await store.get(run.id) == later
+
+
+async def test_many_rows_at_once(store):
+    runs = [queued(number) for number in range(1200)]
+    await keep(store, *runs)
+    found = await store.get_many([run.id for run in runs] + [request_id(9999)])
+    assert found == {run.id: run for run in runs}
+
+
+async def test_history_is_in_the_order_of_the_log_and_keeps_each_event_once(store):
+    run = queued(1)
+    entries = [
+        HistoryEntry(offset, event_id(fact), fact)
+        for offset, fact in ((7, completed(run)), (3, created(run)))
+    ]
+    await store.write([Folded(run, entries)])
+    await store.write([Folded(run, [HistoryEntry(9, event_id(created(run)), created(run))])])
+    history = await store.history(run.id)
+    assert [(entry.offset, type(entry.event).__name__) for entry in history] == [
+        (-1, "RunRequested"),
+        (3, "JobCreated"),
+        (7, "RunCompleted"),
+    ]
+
+
+async def test_a_payload_keeps_its_bytes(store):
+    body = b'{"a" :1.0,\n "b":12345678901234567890}'
+    await store.write([Folded(queued(1), [], body)])
+    assert await store.payload(request_id(1)) == body
+
+
+async def test_listing_is_newest_first_in_pages(store):
+    await keep(store, *(queued(number) for number in range(10)))
+    first = await store.find(RunFilter(), 4)
+    second = await store.find(RunFilter(), 4, first[-1].id)
+    assert [run.id for run in (*first, *second)] == [request_id(number) for number in range(9, 1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (RunFilter(algorithm="a"), {1, 2}),
+        (RunFilter(tag="t"), {1, 3}),
+        (RunFilter(tag=""), set()),
+        (RunFilter(parent=request_id(1)), {2}),
+        (RunFilter(stage=Stage.COMPLETED), {3}),
+        (RunFilter(algorithm="a", tag="t"), {1}),
+        (RunFilter(since=START + timedelta(seconds=2)), {2, 3}),
+        (RunFilter(until=START + timedelta(seconds=2)), {1}),
+    ],
+)
+async def test_filters_hold_together(store, where, expected):
+    parent = Parent(request_id=request_id(1), algorithm_name="a")
+    done = queued(3, algorithm="b", tag="t")
+    await keep(
+        store,
+        queued(1, algorithm="a", tag="t"),
+        queued(2, algorithm="a", parent=parent),
+        fold(done, completed(done), 1),
+    )
+    assert {run.id for run in await store.find(where, 10)} == {request_id(number) for number in expected}
+
+
+async def test_queued_runs_are_due_at_their_placement_deadline_or_when_their_parking_is_over(store):
+    waits, late, parked = queued(1), queued(2), queued(3)
+    waits = replace(waits, request=replace(waits.request, placement_deadline=START + timedelta(hours=2)))
+    late = replace(late, request=replace(late.request, placement_deadline=START + timedelta(minutes=2)))
+    parked = replace(parked, deferred_until=START + timedelta(minutes=1), deferrals=1)
+    placed = fold(queued(4), created(queued(4)), 1)
+    await keep(store, waits, late, parked, placed)
+    assert await store.due(START + timedelta(hours=1), 10) == [parked, late]
+    assert await store.due(START + timedelta(hours=1), 1) == [parked]
+    assert await store.due(START, 10) == []
+
+
+async def test_running_runs_that_have_not_changed_in_pages(store):
+    runs = [fold(queued(number), created(queued(number)), 1) for number in range(5)]
+    ended = fold(runs[1], completed(runs[1]), 2)
+    await keep(store, queued(9), *runs, ended)
+    before = START + timedelta(seconds=100)
+    first = await store.running(before, 2)
+    assert [run.id for run in first] == [request_id(0), request_id(2)]
+    assert [run.id for run in await store.running(before, 2, first[-1].id)] == [request_id(3), request_id(4)]
+    assert await store.running(START, 10) == []
+
+
+async def test_uncollected_runs_are_ended_ones_with_a_job(store):
+    with_job = fold(fold(queued(1), created(queued(1)), 1), completed(queued(1)), 2)
+    cancelled = RunCancelled(request_id=request_id(2), algorithm=queued(2).request.algorithm, at=START)
+    await keep(store, with_job, fold(queued(2), cancelled, 1), fold(queued(3), created(queued(3)), 1))
+    assert await store.uncollected(START + timedelta(seconds=100), 10) == [with_job]
+    assert await store.uncollected(START, 10) == []
+
+
+async def test_the_watermark_only_goes_forward(store):
+    assert await store.watermark() is None
+    await store.advance(START + timedelta(seconds=5))
+    await store.advance(START)
+    assert await store.watermark() == START + timedelta(seconds=5)

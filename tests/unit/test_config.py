@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from nexus.config import Config, load, shown
+from nexus.domain.errors import ConfigError
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes the configuration file and answers its path."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "nexus.yaml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_without_any_source_the_defaults_apply():
+    assert load(None, {}) == Config()
+
+
+def test_an_empty_file_changes_nothing(file):
+    assert load(file(""), {}) == load(file("# only a comment\n"), {}) == Config()
+
+
+def test_the_later_source_wins(file):
+    path = file("http: {port: 1, host: file}")
+    environment = {"NEXUS__HTTP__PORT": "2"}
+    assert load(path, {}).http.port == 1
+    assert load(path, environment).http.port == 2
+    assert load(path, environment, {"http.port": 3}).http.port == 3
+    assert load(path, environment, {"http.port": 3}).http.host == "file"
+
+
+def test_a_flag_that_is_not_given_overrides_nothing():
+    assert load(None, {"NEXUS__HTTP__PORT": "2"}, {"http.port": None}).http.port == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "section", "key", "value"),
+    [
+        ("http: {read_wait: 1m30s}", "http", "read_wait", timedelta(seconds=90)),
+        ("http: {max_body: 64Ki}", "http", "max_body", 65536),
+        ("http: {max_body: 1024}", "http", "max_body", 1024),
+        ("http: {max-body: 1Mi}", "http", "max_body", 1024**2),
+        ("templates: {folder: /etc/nexus}", "templates", "folder", Path("/etc/nexus")),
+        ("throttle: {rate: 0.5}", "throttle", "rate", 0.5),
+        ("throttle: {rate: 5}", "throttle", "rate", 5.0),
+        ("logging: {level: debug, format: console}", "logging", "format", "console"),
+        ("payload: {sign_secret: hush}", "payload", "sign_secret", "hush"),
+    ],
+)
+def test_values_are_read_in_their_units(file, content, section, key, value):
+    assert getattr(getattr(load(file(content), {}), section), key) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "section", "key", "read"),
+    [
+        ("NEXUS__HTTP__PORT", "9000", "http", "port", 9000),
+        ("NEXUS__HTTP__READ_WAIT", "500ms", "http", "read_wait", timedelta(milliseconds=500)),
+        ("NEXUS__HTTP__MAX_BODY", "1Gi", "http", "max_body", 1024**3),
+        ("NEXUS__HTTP__EXTERNAL_URL", "", "http", "external_url", ""),
+        ("NEXUS__THROTTLE__RATE", "2.5", "throttle", "rate", 2.5),
+        ("NEXUS__LOG__RUN_PARTITIONS", "32", "log", "run_partitions", 32),
+        ("NEXUS__TEMPLATES__FOLDER", "/etc/nexus", "templates", "folder", Path("/etc/nexus")),
+    ],
+)
+def test_the_environment_is_read_in_the_same_units(variable, value, section, key, read):
+    assert getattr(getattr(load(None, {variable: value}), section), key) == read
+
+
+def test_what_belongs_to_others_is_ignored(file):
+    environment = {
+        "NEXUS__CLIENT__RECEIVER": "http://localhost",
+        "NEXUS__RUNTIME__PAYLOAD__TYPE_NAME": "x",
+        "NEXUS__ALGORITHM_NAME": "hello-world",
+        "NEXUS__HTTP": "1",
+        "HTTP__PORT": "1",
+        "nexus__http__port": "1",
+        "PATH": "/bin",
+    }
+    assert load(file("client: {receiver: x}\ns3-buffer: 1\n5: {a: 1}\n"), environment) == Config()
+
+
+# --- errors name the key and its source
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "problem"),
+    [
+        ("http: {port: abc}", "http.port = 'abc'", "Expected `int`"),
+        ("http: {port: 65536}", "http.port = 65536", "65535"),
+        ("http: {port: null}", "http.port", "`null`"),
+        ("http: {prot: 80}", "http.prot = 80", "there is no such key"),
+        ("http: {host: 5}", "http.host = 5", "Expected `str`"),
+        ("http: {read_wait: soon}", "http.read_wait = 'soon'", "is not a duration"),
+        ("http: {read_wait: 5}", "http.read_wait = 5", "is not a duration"),
+        ("http: {max_body: -1}", "http.max_body = -1", "is negative"),
+        ("http: {max_body: big}", "http.max_body = 'big'", "is not a Kubernetes quantity"),
+        ("log: {run_partitions: 0}", "log.run_partitions = 0", ">= 1"),
+        ("throttle: {rate: 0}", "throttle.rate = 0", "> 0"),
+        ("throttle: {in_flight: 0}", "throttle.in_flight = 0", ">= 1"),
+        ("logging: {level: loud}", "logging.level = 'loud'", "loud"),
+    ],
+)
+def test_a_wrong_value_in_the_file_is_named(file, content, key, problem):
+    path = file(content)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    assert str(caught.value).startswith(f"{key}: ")
+    assert problem in str(caught.value)
+    assert f"(from {path})" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [
+        ("NEXUS__HTTP__PORT", "99999", "http.port = '99999'"),
+        ("NEXUS__HTTP__PORT", "", "http.port = ''"),
+        ("NEXUS__HTTP__NOPE", "1", "http.nope = '1'"),
+        ("NEXUS__HTTP__PORT__EXTRA", "1", "http.port__extra = '1'"),
+        ("NEXUS__LOG__RUN_PARTITIONS", "1.5", "log.run_partitions = '1.5'"),
+        ("NEXUS__THROTTLE__RATE", "nan", "throttle.rate = 'nan'"),
+        ("NEXUS__HTTP__READ_WAIT", "0s", "http.read_wait = '0s'"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable, value, key):
+    with pytest.raises(ConfigError) as caught:
+        load(None, {variable: value})
+    assert str(caught.value).startswith(f"{key}: ")
+    assert f"(from the environment variable {variable})" in str(caught.value)
+
+
+def test_a_wrong_flag_is_named():
+    with pytest.raises(ConfigError, match=r"http.port = 'x': .*\(from the flag for http.port\)"):
+        load(None, {"NEXUS__HTTP__PORT": "1"}, {"http.port": "x"})
+
+
+def test_the_source_that_is_named_is_the_one_that_won(file):
+    with pytest.raises(ConfigError, match="from the environment variable NEXUS__HTTP__PORT"):
+        load(file("http: {port: 1}"), {"NEXUS__HTTP__PORT": "x"})
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "cannot be read"),
+        (b"\xff\xfe\xff", "cannot be read"),
+        ("!!python/object/apply:os.getcwd []", "cannot be read"),
+        ("- http", "holds no sections"),
+        ("just text", "holds no sections"),
+        ("http:", "http in .* holds no keys"),
+        ("http: 8080", "http in .* holds no keys"),
+        ("http: [port]", "http in .* holds no keys"),
+    ],
+)
+def test_a_broken_file_is_named(file, content, problem):
+    path = file(content)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        load(path, {})
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
+        load(tmp_path / "absent.yaml", {})
+
+
+# --- secrets
+
+
+@pytest.mark.parametrize("secret", ["hush" + 61 * "x", 33 * "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_a_secret_is_never_part_of_an_error(file, secret):
+    path = file(f"payload: {{sign_secret: {secret}}}")
+    with pytest.raises(ConfigError, match=r"^payload\.sign_secret: ") as caught:
+        load(path, {})
+    assert secret not in str(caught.value).replace(str(path), "")
+
+
+def test_secrets_are_hidden_where_the_configuration_is_shown():
+    tree = shown(load(None, {"NEXUS__PAYLOAD__SIGN_SECRET": "hush"}))
+    assert tree["payload"]["sign_secret"] == "***"
+    assert "hush" not in str(tree)
+    assert shown(Config())["payload"]["sign_secret"] == ""
+
+
+def test_what_is_shown_is_plain_and_can_be_loaded_again(file):
+    config = load(None, {"NEXUS__HTTP__READ_WAIT": "90s", "NEXUS__HTTP__MAX_BODY": "1Gi"})
+    tree = shown(config)
+    assert tree["http"]["read_wait"] == "1m30s"
+    assert tree["http"]["max_body"] == 1024**3
+    assert msgspec.json.encode(tree)
+    assert load(file(yaml.safe_dump(tree)), {}) == config

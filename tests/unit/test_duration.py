@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexus.domain.duration import format_duration, parse_duration
+from nexus.domain.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("24h", timedelta(hours=24)),
+        ("1h30m", timedelta(hours=1, minutes=30)),
+        ("24h0m0s", timedelta(hours=24)),
+        ("1m30s", timedelta(seconds=90)),
+        ("90s", timedelta(seconds=90)),
+        ("1.5s", timedelta(seconds=1.5)),
+        (".5h", timedelta(minutes=30)),
+        ("1.h", timedelta(hours=1)),
+        ("500ms", timedelta(milliseconds=500)),
+        ("250us", timedelta(microseconds=250)),
+        ("250\N{MICRO SIGN}s", timedelta(microseconds=250)),
+        ("3000ns", timedelta(microseconds=3)),
+        ("30m1h", timedelta(hours=1, minutes=30)),
+        ("87600h", timedelta(days=3650)),
+    ],
+)
+def test_a_go_duration_is_read(text, span):
+    assert parse_duration("payloadValidFor", text) == span
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "24",
+        "h",
+        "1d",
+        "1 h",
+        " 1h",
+        "1h ",
+        "1h\n",
+        "-1h",
+        "+1h",
+        "1h30",
+        "1H",
+        "1e3s",
+        "1,5s",
+        "\N{ARABIC-INDIC DIGIT ONE}h",
+        "PT1H",
+        13 * "9" + "h",
+    ],
+)
+def test_what_is_no_duration_is_named(text):
+    with pytest.raises(InvalidInput, match="is not a duration") as caught:
+        parse_duration("payloadValidFor", text)
+    assert caught.value.field == "payloadValidFor"
+
+
+@pytest.mark.parametrize("text", ["0s", "0h0m", "0.0s", "87600h1s", "999999999999h"])
+def test_a_duration_is_longer_than_zero_and_at_most_ten_years(text):
+    with pytest.raises(InvalidInput, match="is not between zero and ten years") as caught:
+        parse_duration("payloadValidFor", text)
+    assert caught.value.field == "payloadValidFor"
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (timedelta(hours=24), "24h0m0s"),
+        (timedelta(days=7), "168h0m0s"),
+        (timedelta(hours=1, seconds=1), "1h0m1s"),
+        (timedelta(seconds=90), "1m30s"),
+        (timedelta(seconds=9), "9s"),
+        (timedelta(seconds=9.9), "9s"),
+        (timedelta(0), "0s"),
+    ],
+)
+def test_a_span_is_written_as_go_prints_it(span, text):
+    assert format_duration(span) == text
+
+
+@given(st.integers(1, 10 * 365 * 86400).map(lambda seconds: timedelta(seconds=seconds)))
+def test_what_is_written_is_read_again(span):
+    assert parse_duration("", format_duration(span)) == span
+
+
+@given(st.text(max_size=30) | st.from_regex(r"([\d.]{1,4}(h|m|s|ms|us|ns|d)?){1,4}", fullmatch=True))
+def test_any_text_is_a_duration_or_invalid_input(text):
+    with suppress(InvalidInput):
+        assert timedelta(0) <= parse_duration("field", text) <= timedelta(days=3650)
