@@ -31,7 +31,9 @@ from tests.factories import CLUSTER, after, run_requested
 from tests.simulated_cluster import SimulatedCluster
 
 REQUESTS = requests_of(CLUSTER)
-TOPICS = {RUNS: 3, REQUESTS: 2, OBSERVATIONS: 3, RESULTS: 2, DEAD_LETTERS: 1}
+ELSEWHERE = "another"
+"""A second cluster, whose requests no scheduler takes."""
+TOPICS = {RUNS: 3, REQUESTS: 2, requests_of(ELSEWHERE): 1, OBSERVATIONS: 3, RESULTS: 2, DEAD_LETTERS: 1}
 
 
 class ManualClock:
@@ -106,7 +108,7 @@ class Installation:
 
     def start_ledger(self, consumers: str = CONSUMERS, batch: int = 500) -> asyncio.Task[None]:
         ledger = Ledger(self.store, self.journal, self.clock)
-        return self.drive(ledger, REQUESTS, RUNS, consumers=consumers, batch=batch)
+        return self.drive(ledger, REQUESTS, requests_of(ELSEWHERE), RUNS, consumers=consumers, batch=batch)
 
     def start_watcher(self) -> asyncio.Task[None]:
         return self.spawn(Watcher(self.cluster, self.journal, self.clock).run())

@@ -20,7 +20,7 @@ from nexus.ports import Folded
 from streams.processor import Ack, Delivery
 from streams.scheduler import Scheduler, Starts, Throttle
 from tests.factories import CLUSTER, after, cancelled, completed, folded, job_created
-from tests.streams.conftest import REQUESTS, Installation, run_id
+from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
 
 PARK_AFTER = 60
 MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
@@ -412,8 +412,10 @@ async def test_an_end_makes_room_as_well(nexus):
 
 async def test_a_run_that_ends_before_its_start_is_heard_counts_as_a_start(nexus):
     """Short runs report first: a cluster that is quick must not look like one that starts nothing."""
-    scheduling = Scheduling(nexus, pending=1, ceiling=100).run()
+    scheduling = Scheduling(nexus, pending=1, ceiling=100)
     await nexus.say(*(nexus.request(number) for number in range(5)))
+    await filled(scheduling, nexus, 5)
+    scheduling.run()
     for number in range(5):
         await placed(nexus, run_id(number))
         await nexus.say(completed(request_id=run_id(number)))
@@ -436,6 +438,7 @@ async def test_a_full_window_stops_the_reading(nexus):
         return len(scheduling.window) == 5
 
     await nexus.until(full)
+    await nexus.caught_up()  # a request that had to wait for its row would come back into a full window
     scheduling.run()
     await nexus.until(lambda: nexus.cluster.jobs)
     assert scheduling.taken <= 16  # two batches of both partitions
@@ -516,6 +519,15 @@ async def test_a_child_ends_with_a_parent_that_was_cancelled(nexus, policy):
     assert await scheduling.stop()
 
 
+async def test_a_child_of_a_queued_parent_has_no_owner(nexus):
+    """The parent waits for another cluster, so there is no Job that could own the child's."""
+    await nexus.queued(100, cluster=ELSEWHERE)
+    Scheduling(nexus).run()
+    await nexus.say(nexus.request(1, parent=PARENT))
+    await placed(nexus, run_id(1))
+    assert nexus.cluster.jobs[run_id(1)].metadata.owner_references == ()
+
+
 @pytest.mark.parametrize(
     "end",
     [cancelled(request_id=run_id(100), policy="Orphan"), completed(request_id=run_id(100))],
@@ -547,7 +559,7 @@ async def test_every_run_is_placed_once_on_a_bad_day(nexus, seed):
         Unavailable("no route"),
         OutcomeUnknown("no answer"),
     ]
-    nexus.cluster.outcomes = iter(lambda: chance.choice([*bad, None, None, None]), 0)
+    nexus.cluster.outcomes = iter([chance.choice([*bad, None, None, None]) for _ in range(60)])
     ids = [run_id(number) for number in range(25)]
     await nexus.say(*(nexus.request(number) for number in range(25)))
     for asked in (5, 15, 25):
