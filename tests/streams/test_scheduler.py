@@ -402,8 +402,10 @@ async def test_the_pending_window_holds(nexus):
 
 async def test_an_end_makes_room_as_well(nexus):
     nexus.cluster.holds_starts = True
-    Scheduling(nexus, pending=1).run()
+    scheduling = Scheduling(nexus, pending=1)
     await nexus.say(*(nexus.request(number) for number in range(3)))
+    await filled(scheduling, nexus, 3)
+    scheduling.run()
     for number in range(3):
         await placed(nexus, run_id(number))
         await nexus.say(cancelled(request_id=run_id(number)))

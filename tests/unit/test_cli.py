@@ -299,10 +299,8 @@ def test_list_pages_until_the_limit(ask):
 
     assert listed("--tag", "paged") == ids[::-1]
     assert listed("--tag", "paged", "--limit", "2") == ids[:0:-1]
-    assert (
-        listed("--tag", "paged", "--since", "1h", "--algorithm", "failures", "--stage", "completed")
-        == ids[::-1]
-    )
+    completed = ("--tag", "paged", "--since", "1h", "--algorithm", "failures", "--stage", "completed")
+    until(lambda: listed(*completed) == ids[::-1])
     assert listed("--tag", "paged", "--until", "1h") == []
     table = ask("list", "--tag", "paged").stdout
     assert all(request_id in table for request_id in ids)
