@@ -19,7 +19,6 @@ from nexus.domain.quantity import whole_units
 __all__ = ["Config", "Size", "Span", "load", "shown"]
 
 _PREFIX = "NEXUS__"
-_SECRETS = {"sign_secret"}
 _HIDDEN = "***"
 _LONGEST_SECRET = 64
 
@@ -33,7 +32,13 @@ class Size(int):
 
 
 class Secret(str):
-    """A key for signing: at most 64 bytes, which is all that BLAKE2b takes. Never shown."""
+    """A password or key: never shown."""
+
+    __slots__ = ()
+
+
+class SigningKey(Secret):
+    """At most 64 bytes, which is all that BLAKE2b takes."""
 
     __slots__ = ()
 
@@ -62,14 +67,8 @@ class Payload(_Section, frozen=True):
     inline_limit: Size = Size(64 * 1024)
     """Larger payloads go to the payload store, smaller ones travel in the log."""
     tenant_id: str = DEFAULT_TENANT
-    sign_secret: Secret = Secret()
+    sign_secret: SigningKey = SigningKey()
     """Signs payload URLs; empty: a random one, kept in the state folder."""
-
-    def __post_init__(self) -> None:
-        if len(self.sign_secret.encode()) > _LONGEST_SECRET:
-            raise ValueError(
-                f"sign_secret has more than {_LONGEST_SECRET} bytes, which is all that BLAKE2b takes"
-            )
 
 
 class Log(_Section, frozen=True):
@@ -78,7 +77,73 @@ class Log(_Section, frozen=True):
 
 
 class Templates(_Section, frozen=True):
+    source: Literal["folder", "kubernetes"] = "folder"
+    """`kubernetes`: the custom resources of the first cluster."""
     folder: Path = Path("examples")
+
+
+class Kafka(_Section, frozen=True):
+    """The event log of an installation with more than one process."""
+
+    servers: str = ""
+    """`host:port`, several with commas between; empty: the embedded log."""
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    ca_file: Path | None = None
+    """Who signed the brokers' certificates; none: whom the system trusts."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str = ""
+    password: Secret = Secret()
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
+    min_insync_replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 2
+    retention: Span = Span(days=90)
+    """How long requests and facts are kept: the audit, and what projections can be rebuilt from."""
+
+
+class Cassandra(_Section, frozen=True):
+    """The run store of an installation with more than one process."""
+
+    hosts: str = ""
+    """`host` or `host:port`, several with commas between; empty (and no bundle): the embedded store."""
+    flavour: Literal["cassandra", "scylla", "astra", "keyspaces"] = "cassandra"
+    keyspace: str = "nexus"
+    local_dc: str = ""
+    """The data centre whose nodes are asked; empty: that of the first host."""
+    bundle: Path | None = None
+    """The secure connect bundle of Astra."""
+    ca_file: Path | None = None
+    username: str = ""
+    password: Secret = Secret()
+    row_lifetime: Span = Span(days=30)
+    """How long a run's row is kept, counted from its request."""
+    in_flight: Count = 256
+
+
+class S3(_Section, frozen=True):
+    """The payload store of an installation with more than one process."""
+
+    bucket: str = ""
+    """Empty: payloads lie in the state folder."""
+    endpoint: str = ""
+    """Empty: that of AWS in the region."""
+    region: str = "us-east-1"
+    access_key: str = ""
+    """Empty: the credentials that the AWS SDKs find by themselves."""
+    secret_key: Secret = Secret()
+    prefix: str = "payloads"
+    presign: bool = False
+    """Algorithms read payloads from S3 itself by presigned URLs; otherwise from Nexus."""
+
+
+class Kubernetes(_Section, frozen=True):
+    """The execution clusters of an installation with more than one process."""
+
+    kubeconfig: Path | None = None
+    """A kubeconfig file, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
+    in_cluster: bool = False
+    """Use the cluster that Nexus runs in, under the name `cluster.name`."""
+    namespace: str = "default"
 
 
 class Cluster(_Section, frozen=True):
@@ -128,6 +193,10 @@ class Config(_Section, frozen=True):
     http: Http = Http()
     payload: Payload = Payload()
     log: Log = Log()
+    kafka: Kafka = Kafka()
+    cassandra: Cassandra = Cassandra()
+    s3: S3 = S3()
+    kubernetes: Kubernetes = Kubernetes()
     templates: Templates = Templates()
     cluster: Cluster = Cluster()
     placement: Placement = Placement()
@@ -159,10 +228,17 @@ def load(
 def shown(config: Config) -> dict[str, Any]:
     """The tree as plain data, its secrets hidden."""
     tree: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_write)
-    for section in tree.values():
-        for key in section.keys() & _SECRETS:
-            section[key] = _HIDDEN if section[key] else ""
+    for section, key in _SECRETS:
+        tree[section][key] = _HIDDEN if tree[section][key] else ""
     return tree
+
+
+_SECRETS = {
+    (section.name, key.name)
+    for section in msgspec.structs.fields(Config)
+    for key in msgspec.structs.fields(section.type)
+    if isinstance(key.type, type) and issubclass(key.type, Secret)
+}
 
 
 def _from_file(file: Path | None) -> Iterator[tuple[str, str, Any]]:
@@ -211,9 +287,11 @@ def _parse(kind: type, text: str) -> object:
     if kind is Size:
         return Size(whole_units("", text))
     if kind is Secret:
+        return Secret(text)
+    if kind is SigningKey:
         if len(text.encode()) > _LONGEST_SECRET:
             raise ValueError(f"has more than {_LONGEST_SECRET} bytes")
-        return Secret(text)
+        return SigningKey(text)
     if kind is Path:
         return Path(text)
     raise NotImplementedError(kind)
@@ -235,7 +313,7 @@ def _explained(
     key = path.rstrip("`")
     section, _, name = key.partition(".")
     value = tree.get(section, {}).get(name)
-    given = "" if value is None or name in _SECRETS else f" = {value!r}"
+    given = "" if value is None or (section, name) in _SECRETS else f" = {value!r}"
     return ConfigError(
         f"{key}{given}: {what} (from {sources.get(key, 'the configuration')}). Correct it and start again."
     )
