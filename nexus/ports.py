@@ -5,7 +5,7 @@ Every method may raise `Unavailable` (nothing happened) or `OutcomeUnknown` (it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -28,6 +28,7 @@ __all__ = [
     "Folded",
     "HistoryEntry",
     "Listed",
+    "Partition",
     "PayloadStore",
     "Position",
     "Record",
@@ -35,6 +36,13 @@ __all__ = [
     "RunStore",
     "Templates",
 ]
+
+
+class Partition(NamedTuple):
+    """One of a topic's partitions, numbered from 0."""
+
+    topic: str
+    number: int
 
 
 class Position(NamedTuple):
@@ -135,11 +143,17 @@ class RunStore(Protocol):
         """Each run's change at once or not at all; durable when it returns."""
         ...
 
-    async def watermark(self) -> datetime | None:
-        """Everything that the log took before this is in the projections; None before the first fold."""
+    async def expect(self, partitions: Collection[Partition]) -> None:
+        """These are folded by somebody: there is no watermark until each of them was advanced."""
         ...
 
-    async def advance(self, watermark: datetime) -> None: ...
+    async def advance(self, folded: Mapping[Partition, datetime]) -> None:
+        """What the log took into these partitions before these times is in the projections. It never goes back."""
+        ...
+
+    async def watermark(self) -> datetime | None:
+        """The least of what the partitions were advanced to: what the log took before this is in the projections."""
+        ...
 
 
 class Claim(msgspec.Struct, frozen=True):

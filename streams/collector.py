@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -18,7 +18,7 @@ from nexus.domain.observed import JobView
 from nexus.domain.placement import cancelled_with
 from nexus.domain.run import Run, Stage
 from nexus.journal import Journal
-from nexus.ports import Cluster, DeletionPolicy, RunStore
+from nexus.ports import Cluster, DeletionPolicy, Partition, RunStore
 from streams.children import living_children
 from streams.evidence import gather
 from streams.folded import rows_beyond
@@ -49,6 +49,9 @@ class Collector:
         self._journal = journal
         self._clock = clock
         self._linger = linger
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """Whoever hears of an end can collect."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

@@ -12,7 +12,7 @@ import structlog
 
 from nexus.domain.errors import Unavailable
 from nexus.embedded.event_log import SqliteEventLog
-from nexus.ports import Record
+from nexus.ports import Partition, Record
 from streams.processor import Clock, Delivery, Processor
 
 __all__ = ["EmbeddedDriver"]
@@ -30,7 +30,7 @@ class _Partition:
     """Which records of a partition were handed over, and up to which all of them are acknowledged."""
 
     def __init__(self, topic: str, number: int, start: int) -> None:
-        self.key = (topic, number)
+        self.key = Partition(topic, number)
         self.next = start
         self.committed = start
         self._acknowledged: list[int] = []
@@ -90,6 +90,8 @@ class EmbeddedDriver:
     async def run(self) -> None:
         """Until cancelled; then what was acknowledged is committed."""
         partitions = await self._assign()
+        every = [partition.key for partition in partitions]
+        await self._processor.assigned(every, every)
         arrival = asyncio.Event()
         self._log.subscribe(arrival)
         committer = asyncio.create_task(self._commit_regularly(partitions))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from nexus.domain.events import Event, Fact, RunRequested
 from nexus.domain.run import Run, begin, fold
 from nexus.journal import Journal
-from nexus.ports import Folded, HistoryEntry, Record, RunStore
+from nexus.ports import Folded, HistoryEntry, Partition, Record, RunStore
 from streams.processor import Clock, Delivery
 
 __all__ = ["CONSUMERS", "Ledger"]
@@ -24,6 +24,11 @@ class Ledger:
         self._store = store
         self._journal = journal
         self._clock = clock
+        self._mine: Collection[Partition] = ()
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        self._mine = mine
+        await self._store.expect(every)
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())
@@ -43,7 +48,7 @@ class Ledger:
             delivery.ack()
 
     async def caught_up(self, until: datetime) -> None:
-        await self._store.advance(until)
+        await self._store.advance(dict.fromkeys(self._mine, until))
 
 
 class _Changes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from nexus.domain.events import TerminalFact, event_id
 from nexus.domain.run import notification
 from nexus.journal import Journal
-from nexus.ports import RunStore
+from nexus.ports import Partition, RunStore
 from streams.folded import rows_beyond
 from streams.processor import Clock, Delivery
 
@@ -22,6 +22,9 @@ class Notifications:
         self._store = store
         self._journal = journal
         self._clock = clock
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """Whoever hears of an end can announce it."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from nexus.ports import Record
+from nexus.ports import Partition, Record
 
-__all__ = ["Ack", "Clock", "Delivery", "Processor"]
+__all__ = ["Ack", "Clock", "Delivery", "Driver", "Processor"]
 
 Clock = Callable[[], datetime]
 
@@ -27,8 +27,26 @@ class Delivery(NamedTuple):
 class Processor(Protocol):
     """`Unavailable` from `process` makes the driver deliver the same batch again, after a pause, without end."""
 
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """From now on these are delivered here, of every partition of the topics. What is held of others is void:
+        its acknowledgement does nothing, and somebody else gets it. Comes before the first delivery, and at every change.
+        """
+        ...
+
     async def process(self, batch: Sequence[Delivery]) -> None: ...
 
     async def caught_up(self, until: datetime) -> None:
         """Every record that the log took before then has been delivered and acknowledged, or is held here."""
+        ...
+
+
+class Driver(Protocol):
+    """Feeds one processor from the log."""
+
+    async def run(self) -> None:
+        """Until cancelled; then what was acknowledged is committed."""
+        ...
+
+    def problem(self) -> str | None:
+        """What keeps the processor from going on although there is something to do; None while it goes on."""
         ...

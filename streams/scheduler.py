@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 
@@ -30,7 +30,7 @@ from nexus.domain.placement import Create, Drop, Record, Wait, place, refused
 from nexus.domain.run import Run
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.journal import Journal
-from nexus.ports import Cluster, RunStore
+from nexus.ports import Cluster, Partition, RunStore
 from streams.processor import Ack, Clock, Delivery
 
 __all__ = ["Scheduler", "Starts", "Throttle"]
@@ -98,6 +98,16 @@ class Scheduler:
         self._attempts: dict[str, _Attempts] = {}
         self._changed = asyncio.Event()
         self._free = asyncio.Semaphore(throttle.in_flight)
+        self._mine: frozenset[int] = frozenset()
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """The cluster's rate is shared out by the partitions of its one topic."""
+        numbers = frozenset(partition.number for partition in mine)
+        for lost in self._mine - numbers:
+            self._window.drop_partition(lost)
+        self._mine = numbers
+        self._throttle.bucket.share(len(mine) / len(every), self._monotonic())
+        self._changed.set()
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         """Take the batch into the window, waiting while that is full: the queue is the topic."""
@@ -117,7 +127,7 @@ class Scheduler:
                 record.position.partition,
                 delivery.ack,
             )
-            while not self._window.offer(entry):
+            while entry.partition in self._mine and not self._window.offer(entry):
                 self._changed.clear()
                 await self._changed.wait()
             self._changed.set()
@@ -264,7 +274,11 @@ class Scheduler:
 
     def _put_back(self, entry: Entry[Ack], delay: float) -> None:
         self._throttle.pending.gone(entry.request_id)
-        self._window.put_back(entry, self._monotonic() + delay)
+        if entry.partition in self._mine:
+            self._window.put_back(entry, self._monotonic() + delay)
+        else:
+            self._attempts.pop(entry.request_id, None)
+            self._window.release(entry.algorithm)
         self._changed.set()
 
     def _try_again(self, entry: Entry[Ack], error: NexusError) -> None:
@@ -310,6 +324,9 @@ class Starts:
         self._scheduler = scheduler
         self._journal = journal
         self._clock = clock
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """Every scheduler hears of all starts."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

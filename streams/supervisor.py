@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from nexus.domain.diagnosis import diagnose, silent, vanished
 from nexus.domain.events import Evidence, Fact, JobCreated, RunObserved, RunStarted
 from nexus.domain.run import Run
 from nexus.journal import Journal
-from nexus.ports import Cluster, RunStore
+from nexus.ports import Cluster, Partition, RunStore
 from streams.evidence import gather
 from streams.processor import Clock, Delivery
 from streams.watermark import passed
@@ -28,6 +28,9 @@ class Supervisor:
         self._store = store
         self._journal = journal
         self._clock = clock
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """Whoever gets an observation can judge it."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

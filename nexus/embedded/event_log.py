@@ -13,7 +13,7 @@ import msgspec
 from nexus.domain.errors import ConfigError, NexusError
 from nexus.domain.topics import NewRecord
 from nexus.embedded.group_commit import GroupCommit, connect
-from nexus.ports import Position, Record
+from nexus.ports import Partition, Position, Record
 
 __all__ = ["SqliteEventLog"]
 
@@ -36,7 +36,7 @@ _PARTITION_BITS = 12
 
 class _Commit(msgspec.Struct, frozen=True):
     consumers: str
-    next: Mapping[tuple[str, int], int]
+    next: Mapping[Partition, int]
 
 
 _Item = Sequence[tuple[int, NewRecord]] | _Commit
@@ -111,7 +111,7 @@ class SqliteEventLog:
         ).fetchone()
         return int(row[0]) if row else 0
 
-    async def commit(self, consumers: str, offsets: Mapping[tuple[str, int], int]) -> None:
+    async def commit(self, consumers: str, offsets: Mapping[Partition, int]) -> None:
         await self._commits.submit(_Commit(consumers, offsets))
 
     def subscribe(self, arrival: asyncio.Event) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from nexus.domain.events import decode_event, encode_event, event_id
 from nexus.domain.run import Run, Stage
 from nexus.embedded.group_commit import GroupCommit, connect
-from nexus.ports import Folded, HistoryEntry, RunFilter
+from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
 
 __all__ = ["SqliteRunStore"]
 
@@ -39,6 +39,8 @@ INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDAT
     uncollected = excluded.uncollected, state = excluded.state
 """
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
 _decode_run = msgspec.json.Decoder(Run).decode
 _encode_run = msgspec.json.Encoder().encode
 
@@ -49,7 +51,7 @@ class SqliteRunStore:
     def __init__(self, path: Path) -> None:
         self._reader = connect(path)
         self._reader.executescript(_SCHEMA)
-        self._watermark: datetime | None = None
+        self._folded: dict[Partition, datetime] = {}
         self._commits: GroupCommit[Sequence[Folded], None] = GroupCommit(path, _apply)
 
     def close(self) -> None:
@@ -127,12 +129,19 @@ class SqliteRunStore:
     async def write(self, changes: Sequence[Folded]) -> None:
         await self._commits.submit(changes)
 
-    async def watermark(self) -> datetime | None:
-        return self._watermark
+    # One process owns the file: what a restart forgets of these, the ledger tells again at its first pass.
 
-    async def advance(self, watermark: datetime) -> None:
-        # One process owns the file: what a restart forgets, the ledger tells again at its first pass.
-        self._watermark = max(watermark, self._watermark or watermark)
+    async def expect(self, partitions: Collection[Partition]) -> None:
+        for partition in partitions:
+            self._folded.setdefault(partition, _NEVER)
+
+    async def advance(self, folded: Mapping[Partition, datetime]) -> None:
+        for partition, until in folded.items():
+            self._folded[partition] = max(until, self._folded.get(partition, until))
+
+    async def watermark(self) -> datetime | None:
+        watermark = min(self._folded.values(), default=_NEVER)
+        return None if watermark == _NEVER else watermark
 
 
 def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded]]) -> list[None]:

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, event_id
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.embedded.run_store import SqliteRunStore
-from nexus.ports import Folded, HistoryEntry, RunFilter
+from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
 from tests.factories import run_requested
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+ONE, OTHER = Partition("nexus.runs", 0), Partition("nexus.runs", 1)
 
 
 @pytest.fixture(params=["embedded"])
@@ -168,6 +169,16 @@ async def test_uncollected_runs_are_ended_ones_with_a_job(store):
 
 async def test_the_watermark_only_goes_forward(store):
     assert await store.watermark() is None
-    await store.advance(START + timedelta(seconds=5))
-    await store.advance(START)
+    await store.advance({ONE: START + timedelta(seconds=5)})
+    await store.advance({ONE: START})
     assert await store.watermark() == START + timedelta(seconds=5)
+
+
+async def test_the_watermark_is_that_of_the_slowest_partition(store):
+    await store.expect([ONE, OTHER])
+    await store.advance({ONE: START + timedelta(seconds=5)})
+    assert await store.watermark() is None
+    await store.advance({OTHER: START + timedelta(seconds=3)})
+    assert await store.watermark() == START + timedelta(seconds=3)
+    await store.expect([ONE, OTHER])  # as each ledger does that joins
+    assert await store.watermark() == START + timedelta(seconds=3)

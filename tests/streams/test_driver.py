@@ -31,6 +31,9 @@ class Holding:
     def values(self) -> list[bytes]:
         return [delivery.record.value for delivery in self.held]
 
+    async def assigned(self, mine, every) -> None:
+        assert sorted(mine) == sorted(every)
+
     async def process(self, batch: Sequence[Delivery]) -> None:
         self.held += batch
 

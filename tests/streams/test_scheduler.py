@@ -67,6 +67,9 @@ class Scheduling:
             ),
         ]
 
+    async def assigned(self, mine, every) -> None:
+        await self._scheduler.assigned(mine, every)
+
     async def process(self, batch: Sequence[Delivery]) -> None:
         self.taken += len(batch)
         await self._scheduler.process(batch)
