@@ -23,6 +23,9 @@ from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
+from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.shards import shards
 from nexus.ports import Claims, Cluster, EventLog, PayloadStore, RunStore, Templates
 from streams.embedded import EmbeddedDriver
 from streams.processor import Driver, Processor
@@ -52,6 +55,7 @@ class Engines:
         self._payloads: PayloadStore | None = None
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
+        self._shards = shards(config)
 
     def topics(self) -> dict[str, int]:
         """Every topic, and its number of partitions."""
@@ -65,7 +69,7 @@ class Engines:
         }
 
     def cluster_names(self) -> list[str]:
-        return [self.config.cluster.name]
+        return list(self._shards) or [self.config.cluster.name]
 
     async def log(self) -> EventLog:
         return self._sqlite_log()
@@ -115,9 +119,18 @@ class Engines:
 
     async def clusters(self) -> Mapping[str, Cluster]:
         if self._clusters is None:
-            cluster = await self._local_cluster()
-            self._clusters = {cluster.name: cluster}
+            if self._shards:
+                self._clusters = {name: await self._shard(name) for name in self._shards}
+            else:
+                cluster = await self._local_cluster()
+                self._clusters = {cluster.name: cluster}
         return self._clusters
+
+    async def _shard(self, name: str) -> KubernetesCluster:
+        connection = Connection(name, self._shards[name])
+        await connection.open()
+        self._stack.push_async_callback(connection.close)
+        return KubernetesCluster(name, connection, self.config.kubernetes.namespace)
 
     async def _local_cluster(self) -> LocalCluster:
         state = self._embedded("cluster", "kubernetes.kubeconfig")
