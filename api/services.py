@@ -16,8 +16,6 @@ __all__ = ["Services"]
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """`problems` says what keeps this process from working, an empty list when nothing does."""
-
     journal: Journal
     store: RunStore
     claims: Claims
@@ -27,7 +25,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clusters: Collection[str]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
-    problems: Callable[[], list[str]]
     host: str
     place_within: timedelta
     read_wait: timedelta

@@ -184,7 +184,11 @@ class PayloadStore(Protocol):
 
 
 class Templates(Protocol):
-    """The algorithms and workgroups that are deployed, as they are now. Both raise InvalidInput for a broken manifest."""
+    """The algorithms and workgroups that are deployed, as they are now. InvalidInput is raised for what is broken."""
+
+    def names(self) -> list[str]:
+        """The algorithms that can be run."""
+        ...
 
     def template(self, name: str) -> Template | None: ...
 
