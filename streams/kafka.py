@@ -126,6 +126,7 @@ class KafkaDriver:
                 auto_offset_reset="earliest" if self._consumers else "latest",
                 enable_auto_commit=False,
                 fetch_max_wait_ms=int(_TICK * 1000),
+                heartbeat_interval_ms=1000,  # a member hears of a rebalance by its heartbeat
                 max_poll_interval_ms=_NEVER,
                 rebalance_timeout_ms=int(_REBALANCE * 1000),
                 **self._connection,
