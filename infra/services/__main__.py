@@ -15,7 +15,13 @@ _SERVERS: dict[str, Server] = {kind.name: kind() for kind in (Kafka, Cassandra, 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.services", description=__doc__)
     parser.add_argument("action", choices=["start", "stop", "status"])
-    parser.add_argument("servers", nargs="*", type=_server, metavar="server", help=f"of {', '.join(_SERVERS)}; default: {', '.join(_USUAL)}")
+    parser.add_argument(
+        "servers",
+        nargs="*",
+        type=_server,
+        metavar="server",
+        help=f"of {', '.join(_SERVERS)}; default: {', '.join(_USUAL)}",
+    )
     arguments = parser.parse_args()
     servers = arguments.servers or [_SERVERS[name] for name in _USUAL]
     with ThreadPoolExecutor(len(servers)) as pool:

@@ -83,7 +83,9 @@ class Component:
             if not self.running():
                 raise ServiceError(f"{self.name} ended while it started.\n{self._last_words()}")
             if time.monotonic() > end:
-                raise ServiceError(f"{self.name} does not serve after {self.timeout:g} s.\n{self._last_words()}")
+                raise ServiceError(
+                    f"{self.name} does not serve after {self.timeout:g} s.\n{self._last_words()}"
+                )
             time.sleep(_PAUSE)
 
     @property
