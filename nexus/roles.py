@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 import uuid_utils
@@ -25,6 +26,9 @@ from streams.supervisor import Supervisor
 from streams.watcher import Watcher
 
 __all__ = ["STREAMS", "Role", "Spawn", "services"]
+
+_SETTLE_AFTER = timedelta(seconds=30)
+"""An append is given up after ten seconds, and a broker keeps no request that much longer."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -136,7 +140,9 @@ async def services(role: Role) -> Services:
         clock=now,
         new_id=lambda: str(uuid_utils.uuid7()),
         host=socket.gethostname(),
+        spawn=role.spawn,
         place_within=config.placement.deadline,
+        settle_after=_SETTLE_AFTER,
         read_wait=config.http.read_wait,
         inline_limit=config.payload.inline_limit,
         max_body=config.http.max_body,
