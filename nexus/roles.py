@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import uuid_utils
@@ -16,6 +17,8 @@ from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
 from nexus.embedded.templates import FolderTemplates
 from nexus.engines import Engines, now
+from nexus.journal import Journal
+from nexus.ports import Cluster
 from streams.collector import Collector
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
@@ -108,8 +111,9 @@ async def scheduler(role: Role) -> None:
 async def watcher(role: Role) -> None:
     """Publishes what the clusters show of our runs."""
     journal = await role.engines.journal("watcher")
-    for cluster in (await role.engines.clusters()).values():
-        role.spawn(Watcher(cluster, journal, now).run())
+    for name, cluster in (await role.engines.clusters()).items():
+        leadership = await role.engines.leadership(name, "watcher")
+        role.spawn(leadership.lead(partial(_watch, cluster, journal)))
 
 
 STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
@@ -119,6 +123,11 @@ STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
     "watcher": watcher,
 }
 """Every role without a path of its own."""
+
+
+async def _watch(cluster: Cluster, journal: Journal, term: int) -> None:
+    """Each term begins with a list of everything."""
+    await Watcher(cluster, journal, now).run()
 
 
 async def services(role: Role) -> Services:
