@@ -125,7 +125,7 @@ STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
 """Every role without a path of its own."""
 
 
-async def _watch(cluster: Cluster, journal: Journal, term: int) -> None:
+async def _watch(cluster: Cluster, journal: Journal, _term: int) -> None:
     """Each term begins with a list of everything."""
     await Watcher(cluster, journal, now).run()
 
