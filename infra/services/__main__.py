@@ -15,7 +15,13 @@ _SERVERS: dict[str, Server] = {kind.name: kind() for kind in (Kafka, Cassandra, 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.services", description=__doc__)
     parser.add_argument("action", choices=["start", "stop", "status"])
-    parser.add_argument("servers", nargs="*", type=_server, metavar="server", help=f"of {', '.join(_SERVERS)}; default: {', '.join(_USUAL)}")
+    parser.add_argument(
+        "servers",
+        nargs="*",
+        type=_server,
+        metavar="server",
+        help=f"of {', '.join(_SERVERS)}; default: {', '.join(_USUAL)}",
+    )
     arguments = parser.parse_args()
     servers = arguments.servers or [_SERVERS[name] for name in _USUAL]
     with ThreadPoolExecutor(len(servers)) as pool:
@@ -31,6 +37,10 @@ def _server(name: str) -> Server:
 
 
 def _start(server: Server) -> int:
+    print(
+        f"# {server.name}: starting; the first time it is installed too, which may take minutes",
+        file=sys.stderr,
+    )
     try:
         server.start()
     except ServiceError as error:

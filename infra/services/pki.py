@@ -24,7 +24,19 @@ class Authority:
         if not self.certificate.exists():
             folder.mkdir(parents=True, exist_ok=True)
             key = self.key("ca", _P256)
-            self._run("req", "-x509", "-new", "-key", key, "-days", _DAYS, "-subj", "/CN=nexus-test", "-out", self.certificate)
+            self._run(
+                "req",
+                "-x509",
+                "-new",
+                "-key",
+                key,
+                "-days",
+                _DAYS,
+                "-subj",
+                "/CN=nexus-test",
+                "-out",
+                self.certificate,
+            )
 
     def key(self, name: str, kind: Sequence[str] = _P256) -> Path:
         """The file of a private key (PKCS 8), which is made when it is missing."""
@@ -35,7 +47,10 @@ class Authority:
 
     def rsa_pair(self, name: str) -> tuple[Path, Path]:
         """The files of a private and of its public key, for signing tokens."""
-        private, public = self.key(name, ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]), self._folder / f"{name}.pub"
+        private, public = (
+            self.key(name, ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+            self._folder / f"{name}.pub",
+        )
         if not public.exists():
             self._run("pkey", "-in", private, "-pubout", "-out", public)
         return private, public
@@ -46,7 +61,9 @@ class Authority:
         if not certificate.exists():
             with tempfile.TemporaryDirectory() as scratch:
                 request, extensions = Path(scratch, "request"), Path(scratch, "extensions")
-                extensions.write_text(f"extendedKeyUsage={usage}\n" + (f"subjectAltName={names}\n" if names else ""))
+                extensions.write_text(
+                    f"extendedKeyUsage={usage}\n" + (f"subjectAltName={names}\n" if names else "")
+                )
                 self._run("req", "-new", "-key", key, "-subj", subject, "-out", request)
                 self._run(
                     "x509", "-req", "-in", request, "-days", _DAYS, "-extfile", extensions, "-out", certificate,

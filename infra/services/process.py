@@ -46,7 +46,7 @@ class Component:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        pid = os.posix_spawn(
+        pid = os.posix_spawnp(
             os.fspath(self.command[0]),
             [os.fspath(word) for word in self.command],
             os.environ | self.environment,
@@ -83,7 +83,9 @@ class Component:
             if not self.running():
                 raise ServiceError(f"{self.name} ended while it started.\n{self._last_words()}")
             if time.monotonic() > end:
-                raise ServiceError(f"{self.name} does not serve after {self.timeout:g} s.\n{self._last_words()}")
+                raise ServiceError(
+                    f"{self.name} does not serve after {self.timeout:g} s.\n{self._last_words()}"
+                )
             time.sleep(_PAUSE)
 
     @property
