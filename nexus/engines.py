@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -18,12 +19,17 @@ from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, reque
 from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.cluster.local import LocalCluster
 from nexus.embedded.event_log import SqliteEventLog
+from nexus.embedded.leadership import Alone
 from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
-from nexus.ports import Claims, Cluster, EventLog, PayloadStore, RunStore, Templates
+from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.lease import Lease
+from nexus.kubernetes.shards import shards
+from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, RunStore, Templates
 from streams.embedded import EmbeddedDriver
 from streams.processor import Driver, Processor
 
@@ -52,6 +58,8 @@ class Engines:
         self._payloads: PayloadStore | None = None
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
+        self._shards = shards(config)
+        self._connections: dict[str, Connection] = {}
 
     def topics(self) -> dict[str, int]:
         """Every topic, and its number of partitions."""
@@ -65,7 +73,7 @@ class Engines:
         }
 
     def cluster_names(self) -> list[str]:
-        return [self.config.cluster.name]
+        return list(self._shards) or [self.config.cluster.name]
 
     async def log(self) -> EventLog:
         return self._sqlite_log()
@@ -115,9 +123,34 @@ class Engines:
 
     async def clusters(self) -> Mapping[str, Cluster]:
         if self._clusters is None:
-            cluster = await self._local_cluster()
-            self._clusters = {cluster.name: cluster}
+            if self._shards:
+                self._clusters = {name: await self._shard(name) for name in self._shards}
+            else:
+                cluster = await self._local_cluster()
+                self._clusters = {cluster.name: cluster}
         return self._clusters
+
+    async def leadership(self, cluster: str, work: str) -> Leadership:
+        """Of the processes that could do this work on the cluster."""
+        if cluster not in self._shards:
+            return Alone()
+        return Lease(
+            await self._connection(cluster),
+            self.config.kubernetes.namespace,
+            f"{self.config.placement.installation}-{work}",
+            holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+            clock=now,
+        )
+
+    async def _shard(self, name: str) -> KubernetesCluster:
+        return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
+
+    async def _connection(self, name: str) -> Connection:
+        if name not in self._connections:
+            connection = self._connections[name] = Connection(name, self._shards[name])
+            await connection.open()
+            self._stack.push_async_callback(connection.close)
+        return self._connections[name]
 
     async def _local_cluster(self) -> LocalCluster:
         state = self._embedded("cluster", "kubernetes.kubeconfig")

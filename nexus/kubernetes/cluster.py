@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -135,7 +135,7 @@ class KubernetesCluster(Cluster):
         events += [event for pod in sorted(pods) for event in await self._events_of("Pod", pod)]
         return [f"{event.reason}: {event.message}" for event in sorted(events, key=_age)]
 
-    def watch(self) -> AsyncIterator[Listed | Change]:
+    def watch(self) -> AsyncGenerator[Listed | Change]:
         """Ends where the API server no longer knows what came after the last change that was seen."""
         return watch(self._connection, self._jobs, self._pods)
 

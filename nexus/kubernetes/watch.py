@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal, TypeVar
 
@@ -54,7 +54,7 @@ _Batch = list[Change] | Exception | None
 """None: the stream cannot go on."""
 
 
-async def watch(connection: Connection, jobs: str, pods: str) -> AsyncIterator[Listed | Change]:
+async def watch(connection: Connection, jobs: str, pods: str) -> AsyncGenerator[Listed | Change]:
     """Everything that is ours in the collections at these paths, then every change, those of one object in order.
 
     Ends where it cannot go on without a gap. Raises Unavailable.

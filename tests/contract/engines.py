@@ -20,7 +20,7 @@ from streams.embedded import EmbeddedDriver
 from streams.kafka import KafkaDriver
 from streams.processor import Driver, Processor
 
-__all__ = ["PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
+__all__ = ["ENGINES", "PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
 
 PARTITIONS = 3
 
@@ -136,8 +136,8 @@ class EmbeddedEngine:
 class KafkaEngine:
     """A topic of its own on a broker, so that tests do not see each other."""
 
-    def __init__(self, servers: str) -> None:
-        self.topic = f"drivers-{uuid.uuid4().hex[:12]}"
+    def __init__(self, servers: str, topic: str = "") -> None:
+        self.topic = topic or f"drivers-{uuid.uuid4().hex[:12]}"
         self.connection = {"bootstrap_servers": servers}
         self.partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
 
@@ -186,3 +186,6 @@ class KafkaEngine:
             clock=self.clock,
             batch=batch,
         )
+
+
+ENGINES = {"kafka": KafkaEngine}

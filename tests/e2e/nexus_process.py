@@ -32,24 +32,26 @@ class NexusProcess(NexusClient):
         self.role = role
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
-        self._templates = templates
-        self._settings = settings
+        configured = {"templates__folder": str(templates), **settings}
+        variables = {f"NEXUS__{key.upper()}": value for key, value in configured.items()}
+        self._environment = os.environ | variables | {"NEXUS_URL": self.url, "NEXUS_STATE": str(state)}
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         self.launch()
+        await self.ready()
+
+    async def ready(self) -> None:
         await self.until(self._ready)
 
     def launch(self) -> None:
         """Start it, and do not wait until it is ready."""
         self.state.mkdir(parents=True, exist_ok=True)
-        settings = {"templates__folder": str(self._templates), **self._settings}
-        environment = os.environ | {f"NEXUS__{key.upper()}": value for key, value in settings.items()}
         command = [sys.executable, "-m", "nexus", self.role, "--port", str(self.port)]
         if self.role == "dev":
             command += ["--state", str(self.state)]
         with (self.state / f"{self.role}.out").open("ab") as output:
-            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+            self._process = subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
 
     async def _ready(self) -> bool:
         assert self._process is not None
@@ -79,10 +81,9 @@ class NexusProcess(NexusClient):
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line, as a person would use it beside the running process."""
-        environment = os.environ | {"NEXUS_URL": self.url, "NEXUS_STATE": str(self.state)}
         return subprocess.run(
             [sys.executable, "-m", "nexus", *arguments],
-            env=environment,
+            env=self._environment,
             capture_output=True,
             text=True,
             check=False,
