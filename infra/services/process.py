@@ -100,9 +100,11 @@ class Component:
                 os.waitpid(mark["pid"], os.WNOHANG)
             process = psutil.Process(mark["pid"])
             ours = abs(process.create_time() - mark["started"]) < _SLACK
-            return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+            # The first thread may be gone while others still hold the ports.
+            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return None
+        return process if ours and not ended else None
 
     def _end(self, number: signal.Signals) -> None:
         process = self._process()

