@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
-from api.observability import Observed, health_routes
+from api.health import Health, health_routes
+from api.observability import Observed
 from api.openapi import openapi_routes
 from api.payloads import payload_routes
 from api.problems import handle_error, handle_http_error, handle_nexus_error
@@ -21,27 +23,36 @@ from api.submit import create_run
 from nexus import __version__
 from nexus.domain.errors import NexusError
 
-__all__ = ["create_app", "create_litestar"]
+__all__ = ["ROUTES", "create_app", "create_litestar"]
+
+ROUTES: dict[str, list[Any]] = {
+    "api": [create_run, *scheduler_routes, *payload_routes, *run_routes],
+    "receiver": receiver_routes,
+}
+"""The paths of each role that has some of its own."""
 
 
-def create_app(services: Services) -> Observed:
-    """The ASGI application to serve."""
-    return Observed(create_litestar(lambda: services, services.max_body))
+def create_app(roles: Collection[str], services: Services | None, health: Health) -> Observed:
+    """The ASGI application to serve. A process without a role of `ROUTES` answers for its health alone."""
+    if services is None:
+        return Observed(create_litestar([], Services, lambda: health, max_body=0))
+    return Observed(create_litestar(roles, lambda: services, lambda: health, services.max_body))
 
 
-def create_litestar(provide: Callable[[], Services], max_body: int) -> Litestar:
-    """`max_body` is in bytes; `provide` is called at each request."""
+def create_litestar(
+    roles: Collection[str],
+    provide_services: Callable[..., Services],
+    provide_health: Callable[..., Health],
+    max_body: int,
+) -> Litestar:
+    """`max_body` is in bytes; the services and the health are provided at each request."""
+    served = [route for role, routes in ROUTES.items() if role in roles for route in routes]
     return Litestar(
-        route_handlers=[
-            create_run,
-            *scheduler_routes,
-            *receiver_routes,
-            *payload_routes,
-            *run_routes,
-            *health_routes,
-            *openapi_routes(),
-        ],
-        dependencies={"services": Provide(provide, sync_to_thread=False)},
+        route_handlers=[*served, *health_routes, *(openapi_routes() if served else [])],
+        dependencies={
+            "services": Provide(provide_services, sync_to_thread=False),
+            "health": Provide(provide_health, sync_to_thread=False),
+        },
         exception_handlers={
             HTTPException: handle_http_error,
             NexusError: handle_nexus_error,
@@ -49,6 +60,6 @@ def create_litestar(provide: Callable[[], Services], max_body: int) -> Litestar:
         },
         request_max_body_size=max_body,
         openapi_config=OpenAPIConfig(title="Nexus", version=__version__, path="/_openapi", render_plugins=[]),
-        signature_types=[Services],
+        signature_types=[Services, Health],
         logging_config=None,
     )

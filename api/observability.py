@@ -1,23 +1,21 @@
-"""What a request leaves behind: a request id, a line of log, a count; and `/livez`, `/readyz`, `/metrics`."""
+"""What a request leaves behind: a request id, a line of log, a count."""
 
 from __future__ import annotations
 
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import uuid_utils
-from litestar import Litestar, MediaType, Response, get
+from litestar import Litestar
 from litestar.enums import ScopeType
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
-
-from api.parameters import ServicesOf
+from prometheus_client import Counter, Histogram
 
 if TYPE_CHECKING:
     from litestar.types import HTTPScope, Message, Receive, Scope, Send
 
-__all__ = ["Observed", "health_routes"]
+__all__ = ["Observed"]
 
 _log = structlog.get_logger("nexus.http")
 _REQUEST_ID = b"x-request-id"
@@ -72,29 +70,3 @@ class Observed:
 def _metrics(method: str, path: str, status: int) -> tuple[Counter, Histogram]:
     """Looking up labels takes longer than counting; methods, paths and statuses are few."""
     return _REQUESTS.labels(method, path, status), _SECONDS.labels(method, path)
-
-
-@get("/livez", summary="Whether this process makes progress", tags=["operations"])
-async def livez(services: ServicesOf) -> Response[str]:
-    problems = services.problems()
-    return Response(
-        "\n".join(problems) or "ok", status_code=503 if problems else 200, media_type=MediaType.TEXT
-    )
-
-
-@get("/readyz", summary="Whether requests can be served", tags=["operations"])
-async def readyz(services: ServicesOf) -> Response[str]:
-    problems = services.problems()
-    if await services.store.watermark() is None:
-        problems = [*problems, "the projections have not been read up to the log yet"]
-    return Response(
-        "\n".join(problems) or "ok", status_code=503 if problems else 200, media_type=MediaType.TEXT
-    )
-
-
-@get("/metrics", summary="Prometheus metrics", tags=["operations"], media_type=MediaType.TEXT)
-async def metrics() -> Response[bytes]:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8"))
-
-
-health_routes: list[Any] = [livez, readyz, metrics]

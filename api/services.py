@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -16,8 +17,6 @@ __all__ = ["Services"]
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """`problems` says what keeps this process from working, an empty list when nothing does."""
-
     journal: Journal
     store: RunStore
     claims: Claims
@@ -27,9 +26,11 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clusters: Collection[str]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
-    problems: Callable[[], list[str]]
     host: str
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
     place_within: timedelta
+    settle_after: timedelta
+    """After which no append is under way any more whose outcome was unknown."""
     read_wait: timedelta
     inline_limit: int
     max_body: int

@@ -140,10 +140,11 @@ class Kubernetes(_Section, frozen=True):
     """The execution clusters of an installation with more than one process."""
 
     kubeconfig: Path | None = None
-    """A kubeconfig file, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
+    """The kubeconfig of `cluster.name`, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
     namespace: str = "default"
+    """Where Jobs run, on every cluster."""
 
 
 class Cluster(_Section, frozen=True):

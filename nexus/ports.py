@@ -5,7 +5,7 @@ Every method may raise `Unavailable` (nothing happened) or `OutcomeUnknown` (it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -27,6 +27,7 @@ __all__ = [
     "EventLog",
     "Folded",
     "HistoryEntry",
+    "Leadership",
     "Listed",
     "Partition",
     "PayloadStore",
@@ -184,7 +185,11 @@ class PayloadStore(Protocol):
 
 
 class Templates(Protocol):
-    """The algorithms and workgroups that are deployed, as they are now. Both raise InvalidInput for a broken manifest."""
+    """The algorithms and workgroups that are deployed, as they are now. InvalidInput is raised for what is broken."""
+
+    def names(self) -> list[str]:
+        """The algorithms that can be run."""
+        ...
 
     def template(self, name: str) -> Template | None: ...
 
@@ -244,6 +249,20 @@ class Cluster(Protocol):
         """What the cluster said about the Job and its pods, oldest first, as `reason: message`."""
         ...
 
-    def watch(self) -> AsyncIterator[Listed | Change]:
-        """A `Listed`, then every change after it. Ends when the connection does: watch again, and list again."""
+    def watch(self) -> AsyncGenerator[Listed | Change]:
+        """A `Listed`, then every change after it, those of one object in order; those of a Job and of its pods may
+        pass each other. Ends where it cannot go on without a gap: watch again, and list again.
+        """
+        ...
+
+
+class Leadership(Protocol):
+    """The right to a work that one process at a time may do."""
+
+    async def lead(self, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the right, and do the work while it lasts; then wait again. Returns when the work has returned.
+
+        The work is given the number of this term, greater than that of any before. It is cancelled, and has ended,
+        before another process may begin, and before this raises or returns.
+        """
         ...

@@ -16,33 +16,32 @@ from nexus.cli.options import DEFAULT_URL, ConfigFile, Json, State
 from nexus.domain.errors import ConfigError
 
 if TYPE_CHECKING:
+    from api.services import Services
     from nexus.config import Config
-    from nexus.dev import Dev
+    from nexus.ports import Templates
 
 __all__ = ["register"]
 
 _ROLES = {
-    "api": ("Serve the HTTP API", "event log, run store, payload store and templates"),
-    "receiver": ("Take what algorithms report", "event log and run store"),
-    "scheduler": ("Turn requests into Jobs", "event log, run store and cluster"),
-    "ledger": ("Fold events into the projections", "event log and run store"),
-    "watcher": ("Publish what a cluster shows", "event log and cluster"),
-    "supervisor": ("Turn observations into facts, and collect Jobs", "event log, run store and cluster"),
-    "controller": ("Sync templates to clusters", "templates and cluster"),
+    "api": "Serve the HTTP API",
+    "receiver": "Take what algorithms report",
+    "scheduler": "Turn requests into Jobs",
+    "ledger": "Fold events into the projections, and announce how runs ended",
+    "watcher": "Publish what the clusters show",
+    "supervisor": "Turn observations into facts, and remove the Jobs of ended runs",
 }
-"""What each role does, and which engines its processes share with the others."""
 
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: nexus dev --templates examples --port 8080", rich_help_panel="Serve")(dev)
     app.command(epilog="Example: nexus config --config nexus.yaml", rich_help_panel="Serve")(config)
-    for role, (does, engines) in _ROLES.items():
+    for role, does in _ROLES.items():
         app.command(
             role,
-            help=f"{does}, as a process of its own (not on the embedded engines).",
-            epilog="Example: nexus dev",
+            help=f"{does}, as a process of its own beside others on the same servers.",
+            epilog=f"Example: nexus {role} --config nexus.yaml",
             rich_help_panel="Serve",
-        )(_refuse(role, engines))
+        )(_role(role))
 
 
 def dev(
@@ -55,11 +54,28 @@ def dev(
     templates: Annotated[Path | None, typer.Option(help="The folder with the manifests.")] = None,
     slots: Annotated[int | None, typer.Option(help="How many pods run at a time.")] = None,
     rate: Annotated[float | None, typer.Option(help="Jobs created per second, at most.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Keep the log on Kafka, and not in the folder.")
+    ] = None,
+    cassandra: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Keep the projections on Cassandra.")
+    ] = None,
+    s3: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Keep large payloads in a bucket: s3://NAME or http://HOST:PORT/NAME."
+        ),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Run the algorithms on Kubernetes, and not as processes of this machine."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """All roles in one process, all state in one folder; nothing else is needed.
 
     Algorithms run as processes of this machine. Ctrl-C stops Nexus; what was accepted goes on at the next start.
+    Each engine can be a real one instead: what `nexus topics` and `nexus schema` make is made at the start.
     """
     from nexus.cli import logs, render
     from nexus.config import load
@@ -70,6 +86,10 @@ def dev(
         "templates.folder": templates and str(templates),
         "cluster.slots": slots,
         "throttle.rate": rate,
+        "kafka.servers": kafka,
+        "cassandra.hosts": cassandra,
+        **_bucket(s3),
+        "kubernetes.kubeconfig": kubeconfig and str(kubeconfig),
     }
     settings = load(config, os.environ, flags)
     if not settings.templates.folder.is_dir():
@@ -78,16 +98,29 @@ def dev(
         )
     logs.configure(settings.logging)
 
-    from nexus.dev import serve
     from nexus.embedded.state import StateFolder
+    from nexus.serving import ROLES, serve
 
     folder = StateFolder(state)
 
-    def announce(started: Dev) -> None:
-        _announce(started, settings, folder.root, as_json)
+    def announce(url: str, served: Services | None) -> None:
+        assert served is not None
+        _announce(url, served.templates, settings, folder.root, as_json)
 
-    asyncio.run(serve(settings, folder, announce))
+    asyncio.run(serve(settings, folder, ROLES, announce))
     render.err().print(f"stopped; everything accepted is kept in {folder.root}")
+
+
+def _bucket(url: str | None) -> dict[str, str]:
+    if url is None:
+        return {}
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.strip("/").partition("/")
+    if scheme == "s3" and host and not path:
+        return {"s3.bucket": host}
+    if scheme in {"http", "https"} and host and path and "/" not in path:
+        return {"s3.endpoint": f"{scheme}://{host}", "s3.bucket": path}
+    raise ConfigError(f"--s3 {url}: write s3://NAME for a bucket of AWS, or http://HOST:PORT/NAME")
 
 
 def config(file: ConfigFile = None, as_json: Json = False) -> None:
@@ -104,27 +137,27 @@ def config(file: ConfigFile = None, as_json: Json = False) -> None:
         sys.stdout.write(yaml.safe_dump(tree, sort_keys=False))
 
 
-def _announce(started: Dev, settings: Config, state: Path, as_json: bool) -> None:
+def _announce(url: str, templates: Templates, settings: Config, state: Path, as_json: bool) -> None:
     from nexus import __version__
     from nexus.cli import render
 
-    algorithms = started.templates.names()
+    algorithms = templates.names()
     if as_json:
         found = {
-            "url": started.url,
-            "docs": f"{started.url}/docs",
+            "url": url,
+            "docs": f"{url}/docs",
             "state": str(state),
             "algorithms": algorithms,
         }
         render.emit(found)
         return
     out = render.out()
-    out.print(f"[bold]Nexus {__version__}[/] listens on {started.url}")
-    out.print(f"  docs        {started.url}/docs")
+    out.print(f"[bold]Nexus {__version__}[/] listens on {url}")
+    out.print(f"  docs        {url}/docs")
     out.print(f"  state       {state}", markup=False)
     if algorithms:
         out.print(f"  algorithms  {', '.join(algorithms)}", markup=False)
-        out.print(f"  try         {_example(started, algorithms)}", markup=False, soft_wrap=True)
+        out.print(f"  try         {_example(url, templates, algorithms)}", markup=False, soft_wrap=True)
     else:
         out.print(
             f"  algorithms  none yet: put a NexusAlgorithmTemplate and its workgroup in {settings.templates.folder}",
@@ -133,21 +166,36 @@ def _announce(started: Dev, settings: Config, state: Path, as_json: bool) -> Non
         )
 
 
-def _example(started: Dev, algorithms: list[str]) -> str:
+def _example(url: str, templates: Templates, algorithms: list[str]) -> str:
     """A command that works as it is, where a payload lies beside a manifest."""
-    url = [] if started.url == DEFAULT_URL else ["--url", started.url]
-    for name in algorithms:
-        folder = started.templates.directory_of(name)
-        if folder and (payload := next(iter(sorted(folder.glob("*.json"))), None)):
-            return shlex.join(["nexus", "run", name, "--payload", str(payload), *url])
-    return shlex.join(["nexus", "run", algorithms[0], "--payload", "{}", *url])
+    from nexus.embedded.templates import FolderTemplates
+
+    server = [] if url == DEFAULT_URL else ["--url", url]
+    if isinstance(templates, FolderTemplates):
+        for name in algorithms:
+            folder = templates.directory_of(name)
+            if folder and (payload := next(iter(sorted(folder.glob("*.json"))), None)):
+                return shlex.join(["nexus", "run", name, "--payload", str(payload), *server])
+    return shlex.join(["nexus", "run", algorithms[0], "--payload", "{}", *server])
 
 
-def _refuse(role: str, engines: str) -> Callable[[], None]:
-    def command() -> None:
-        raise ConfigError(
-            f"`nexus {role}` needs an {engines} that processes share, "
-            "and the embedded engines belong to one `nexus dev`: use `nexus dev` here"
-        )
+def _role(role: str) -> Callable[..., None]:
+    def command(
+        config: ConfigFile = None,
+        host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+        port: Annotated[int | None, typer.Option(help="The port to listen on; 8080 when left out.")] = None,
+    ) -> None:
+        from nexus.cli import logs, render
+        from nexus.config import load
+
+        settings = load(config, os.environ, {"http.host": host, "http.port": port})
+        logs.configure(settings.logging)
+
+        from nexus.serving import serve
+
+        def announce(url: str, _: Services | None) -> None:
+            render.err().print(f"nexus {role} runs; its health is at {url}/livez", markup=False)
+
+        asyncio.run(serve(settings, None, [role], announce))
 
     return command

@@ -39,6 +39,7 @@ RESULTS = "nexus.results"
 DEAD_LETTERS = "nexus.dead-letters"
 
 _VERSIONS = {cls.__name__: cls.version for cls in get_args(Event)}
+_KNOWN = {f"nexus.{name}.v{version}": name for name, version in _VERSIONS.items()}
 
 
 class UnknownEvent(NexusError):
@@ -91,14 +92,7 @@ def to_record(event: Event, source: str) -> NewRecord:
 def read_event(headers: dict[str, str], body: bytes) -> Event:
     """The event in a record. Raises UnknownEvent for what a newer release wrote, InvalidInput for what is damaged."""
     kind = headers.get("ce_type", "")
-    prefix, _, rest = kind.partition(".")
-    name, _, version = rest.rpartition(".v")
-    if prefix != "nexus" or not re.fullmatch(r"[1-9][0-9]{0,8}", version):
-        raise InvalidInput("ce_type", f"{kind[:80]!r} is not the type of a Nexus event")
-    if int(version) > _VERSIONS.get(name, 0):
-        raise UnknownEvent(
-            f"an event of type {kind!r} was written by a newer Nexus: upgrade this process first"
-        )
+    name = _KNOWN.get(kind) or _older(kind)
     try:
         event = decode_event(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -108,3 +102,16 @@ def read_event(headers: dict[str, str], body: bytes) -> Event:
     if "ce_id" not in headers:
         raise InvalidInput("ce_id", "is missing")
     return event
+
+
+def _older(kind: str) -> str:
+    """The name in a `ce_type` that this release does not write."""
+    prefix, _, rest = kind.partition(".")
+    name, _, version = rest.rpartition(".v")
+    if prefix != "nexus" or not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        raise InvalidInput("ce_type", f"{kind[:80]!r} is not the type of a Nexus event")
+    if int(version) > _VERSIONS.get(name, 0):
+        raise UnknownEvent(
+            f"an event of type {kind!r} was written by a newer Nexus: upgrade this process first"
+        )
+    return name

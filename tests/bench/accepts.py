@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ CONNECTIONS = 64
 async def serve_ours(folder: Path, port: int) -> None:
     """The API alone, as the role that it is: the streams would be in processes of their own where this matters."""
     from api.app import create_app
-    from nexus.dev import Dev  # the bare side must not pay for our imports
+    from api.health import Health
+    from nexus.engines import Engines  # the bare side must not pay for our imports
+    from nexus.roles import Role, services
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), cache_logger_on_first_use=True
@@ -45,10 +48,11 @@ async def serve_ours(folder: Path, port: int) -> None:
     config = msgspec.convert(
         {"templates": {"folder": str(TEMPLATES)}}, Config, dec_hook=lambda kind, value: kind(value)
     )
-    dev = Dev(config, StateFolder(folder))
-    app = create_app(dev.services())
-    heap.settle()
-    await _serve(app, port)
+    async with AsyncExitStack() as stack:
+        role = Role(Engines(config, StateFolder(folder), stack), asyncio.create_task)
+        app = create_app(["api"], await services(role), Health(role.problems))
+        heap.settle()
+        await _serve(app, port)
 
 
 async def serve_bare(folder: Path, port: int) -> None:

@@ -1,0 +1,190 @@
+"""Which adapter stands behind each port: a server that the configuration names, or an embedded engine."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nexus import __version__
+from nexus.config import Config
+from nexus.domain.errors import ConfigError
+from nexus.domain.job import Materializer
+from nexus.domain.payload import PayloadSigner
+from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
+from nexus.embedded.claims import SqliteClaims
+from nexus.embedded.cluster.local import LocalCluster
+from nexus.embedded.event_log import SqliteEventLog
+from nexus.embedded.leadership import Alone
+from nexus.embedded.payload_store import FolderPayloadStore
+from nexus.embedded.run_store import SqliteRunStore
+from nexus.embedded.state import StateFolder
+from nexus.embedded.templates import FolderTemplates
+from nexus.journal import Journal
+from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.lease import Lease
+from nexus.kubernetes.shards import shards
+from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, RunStore, Templates
+from streams.embedded import EmbeddedDriver
+from streams.processor import Driver, Processor
+
+__all__ = ["Engines", "now"]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Engines:
+    """The ports of one process, each opened when a role first asks for it and closed with the stack.
+
+    With a state folder, whatever the configuration names no server for is embedded there; without one that is an
+    error, because the embedded engines belong to one process.
+    """
+
+    def __init__(self, config: Config, state: StateFolder | None, stack: AsyncExitStack) -> None:
+        self.config = config
+        self.url = config.http.external_url.rstrip("/") or f"http://{config.http.host}:{config.http.port}"
+        self._state = state
+        self._stack = stack
+        self._log: SqliteEventLog | None = None
+        self._store: RunStore | None = None
+        self._claims: Claims | None = None
+        self._payloads: PayloadStore | None = None
+        self._templates: Templates | None = None
+        self._clusters: Mapping[str, Cluster] | None = None
+        self._shards = shards(config)
+        self._connections: dict[str, Connection] = {}
+
+    def topics(self) -> dict[str, int]:
+        """Every topic, and its number of partitions."""
+        log = self.config.log
+        return {
+            RUNS: log.run_partitions,
+            **{requests_of(name): log.request_partitions for name in self.cluster_names()},
+            OBSERVATIONS: log.run_partitions,
+            RESULTS: log.run_partitions,
+            DEAD_LETTERS: 1,
+        }
+
+    def cluster_names(self) -> list[str]:
+        return list(self._shards) or [self.config.cluster.name]
+
+    async def log(self) -> EventLog:
+        return self._sqlite_log()
+
+    def _sqlite_log(self) -> SqliteEventLog:
+        if self._log is None:
+            state = self._embedded("event log", "kafka.servers")
+            self._log = SqliteEventLog(state.log, self.topics(), time.time)
+            self._stack.callback(self._log.close)
+        return self._log
+
+    async def journal(self, role: str) -> Journal:
+        return Journal(await self.log(), f"nexus/{role}/{socket.gethostname()}")
+
+    async def driver(
+        self, processor: Processor, topics: Sequence[str], consumers: str | None, *, by_cluster: bool = False
+    ) -> Driver:
+        """Feeds a processor as a consumer group; with none, from the end of the log on.
+
+        `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app.
+        """
+        return EmbeddedDriver(self._sqlite_log(), topics, processor, consumers=consumers, clock=now)
+
+    async def store(self) -> RunStore:
+        if self._store is None:
+            store = SqliteRunStore(self._embedded("run store", "cassandra.hosts").projections)
+            self._stack.callback(store.close)
+            self._store = store
+        return self._store
+
+    async def claims(self) -> Claims:
+        if self._claims is None:
+            claims = SqliteClaims(self._embedded("run store", "cassandra.hosts").claims)
+            self._stack.callback(claims.close)
+            self._claims = claims
+        return self._claims
+
+    async def payloads(self) -> PayloadStore:
+        if self._payloads is None:
+            self._payloads = FolderPayloadStore(self._embedded("payload store", "s3.bucket").payloads)
+        return self._payloads
+
+    async def templates(self) -> Templates:
+        if self._templates is None:
+            self._templates = FolderTemplates(self.config.templates.folder)
+        return self._templates
+
+    async def clusters(self) -> Mapping[str, Cluster]:
+        if self._clusters is None:
+            if self._shards:
+                self._clusters = {name: await self._shard(name) for name in self._shards}
+            else:
+                cluster = await self._local_cluster()
+                self._clusters = {cluster.name: cluster}
+        return self._clusters
+
+    async def leadership(self, cluster: str, work: str) -> Leadership:
+        """Of the processes that could do this work on the cluster."""
+        if cluster not in self._shards:
+            return Alone()
+        return Lease(
+            await self._connection(cluster),
+            self.config.kubernetes.namespace,
+            f"{self.config.placement.installation}-{work}",
+            holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+            clock=now,
+        )
+
+    async def _shard(self, name: str) -> KubernetesCluster:
+        return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
+
+    async def _connection(self, name: str) -> Connection:
+        if name not in self._connections:
+            connection = self._connections[name] = Connection(name, self._shards[name])
+            await connection.open()
+            self._stack.push_async_callback(connection.close)
+        return self._connections[name]
+
+    async def _local_cluster(self) -> LocalCluster:
+        state = self._embedded("cluster", "kubernetes.kubeconfig")
+        cluster = LocalCluster(
+            state.cluster,
+            name=self.config.cluster.name,
+            slots=self.config.cluster.slots,
+            directory_of=_directories(await self.templates()),
+            environment={"NEXUS__CLIENT__RECEIVER": self.url, "NEXUS__CLIENT__SCHEDULER": self.url},
+        )
+        await cluster.start()
+        self._stack.push_async_callback(cluster.stop)
+        return cluster
+
+    def signer(self) -> PayloadSigner:
+        secret = self.config.payload.sign_secret.encode()
+        if not secret:
+            secret = self._embedded("secret for payload URLs", "payload.sign_secret").sign_secret()
+        return PayloadSigner(self.url, self.config.payload.tenant_id, secret)
+
+    def materializer(self) -> Materializer:
+        placement = self.config.placement
+        version = __version__ if self._state is None else f"{__version__}-dev"
+        return Materializer(placement.installation, version, placement.ttl_after_finished)
+
+    def _embedded(self, engine: str, key: str) -> StateFolder:
+        if self._state is None:
+            variable = f"NEXUS__{key.replace('.', '__').upper()}"
+            raise ConfigError(
+                f"no {engine} is configured, and the embedded one belongs to one `nexus dev`: "
+                f"set {key} ({variable}), or use `nexus dev` here"
+            )
+        return self._state
+
+
+def _directories(templates: Templates) -> Callable[[str], Path | None]:
+    return templates.directory_of if isinstance(templates, FolderTemplates) else lambda _: None
