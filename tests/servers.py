@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-__all__ = ["S3Server", "cassandra_server", "kafka_server", "kubernetes_server", "s3_server"]
+from nexus.config import Cassandra
+from tests.cassandra import drop_keyspace, fresh_keyspace
+
+__all__ = [
+    "S3Server",
+    "cassandra_schema",
+    "cassandra_server",
+    "kafka_server",
+    "kubernetes_server",
+    "s3_server",
+]
 
 
 class S3Server(msgspec.Struct, frozen=True):
@@ -34,6 +46,15 @@ def kafka_server() -> str:
 def cassandra_server() -> str:
     """`host:port` of a node."""
     return _address("NEXUS_TEST_CASSANDRA")
+
+
+@pytest.fixture(scope="session")
+def cassandra_schema(cassandra_server: str) -> Iterator[Cassandra]:
+    """A keyspace with the schema, for this session of tests alone."""
+    config = Cassandra(hosts=cassandra_server, keyspace=f"nexus_test_{os.getpid()}", replicas=1)
+    asyncio.run(fresh_keyspace(config))
+    yield config
+    asyncio.run(drop_keyspace(config))
 
 
 @pytest.fixture(scope="session")
