@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from nexus.cassandra import schema
-from nexus.cassandra.connection import connect
+from nexus.cassandra.connection import connect, open_session
 from nexus.cassandra.driver import Session
 from nexus.cassandra.run_store import CassandraRunStore
 from nexus.config import Cassandra
@@ -33,15 +35,13 @@ async def drop_keyspace(config: Cassandra) -> None:
 
 @asynccontextmanager
 async def cassandra_session(config: Cassandra) -> AsyncIterator[Session]:
-    """With nothing in any table."""
-    async with await connect(config, config.keyspace) as session:
+    """With nothing in any table, whatever the flavour: all of them are tried on Cassandra itself."""
+    async with await open_session(replace(config, flavour="cassandra")) as session:
         await asyncio.gather(*(session.execute(f"TRUNCATE {table}") for table in _TABLES))
         yield session
 
 
 @asynccontextmanager
-async def cassandra_store(config: Cassandra, *, timestamps: bool = True) -> AsyncIterator[CassandraRunStore]:
+async def cassandra_store(config: Cassandra) -> AsyncIterator[CassandraRunStore]:
     async with cassandra_session(config) as session:
-        yield await CassandraRunStore.open(
-            session, config.row_lifetime, lambda: datetime.now(UTC), timestamps=timestamps
-        )
+        yield await CassandraRunStore.open(session, config, lambda: datetime.now(UTC))

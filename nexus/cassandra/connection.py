@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from nexus.cassandra import schema
 from nexus.cassandra.driver import Access, Session
 from nexus.config import Cassandra
 from nexus.domain.errors import ConfigError
 
-__all__ = ["access", "connect", "refuses_timestamps"]
+__all__ = ["access", "connect", "open_session"]
 
 _PORT = 9042
 _KEYSPACES_PORT = 9142
@@ -17,9 +18,15 @@ async def connect(config: Cassandra, keyspace: str | None) -> Session:
     return await Session.connect(access(config), keyspace, config.in_flight)
 
 
-def refuses_timestamps(config: Cassandra) -> bool:
-    """Whether writes have to be put in order by conditions instead."""
-    return config.flavour == "keyspaces"
+async def open_session(config: Cassandra) -> Session:
+    """In the keyspace that is configured. Raises ConfigError where `nexus schema` has to be run first."""
+    session = await connect(config, config.keyspace)
+    try:
+        await schema.check(session)
+    except BaseException:
+        await session.close()
+        raise
+    return session
 
 
 def access(config: Cassandra) -> Access:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from nexus.cassandra import listings
 from nexus.cassandra.driver import Session
@@ -17,6 +17,7 @@ from nexus.cassandra.recent import Recent
 from nexus.cassandra.rows import CHECKPOINT, decode_run, run_of_checkpoint
 from nexus.cassandra.statements import Statements, prepare
 from nexus.cassandra.writer import Writer
+from nexus.config import Cassandra
 from nexus.domain.events import decode_event, event_id
 from nexus.domain.run import Run, Stage
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
@@ -47,11 +48,12 @@ class CassandraRunStore:
 
     @classmethod
     async def open(
-        cls, session: Session, lifetime: timedelta, clock: Callable[[], datetime], *, timestamps: bool = True
+        cls, session: Session, config: Cassandra, clock: Callable[[], datetime]
     ) -> CassandraRunStore:
-        """`timestamps`: False where the store refuses those that are not of its clock. Raises ConfigError without the schema."""
+        """Raises ConfigError where the schema is missing."""
+        timestamps = config.flavour != "keyspaces"  # which refuses those that are not of its own clock
         statements = await prepare(session, timestamps=timestamps)
-        return cls(session, statements, Stamps(lifetime, clock, timestamps))
+        return cls(session, statements, Stamps(config.row_lifetime, clock, timestamps))
 
     async def get(self, request_id: str) -> Run | None:
         return (await self._read([request_id])).get(request_id)

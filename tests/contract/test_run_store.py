@@ -18,22 +18,22 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, OTHER = Partition("nexus.runs", 0), Partition("nexus.runs", 1)
 
 
-@pytest.fixture(params=["embedded", "cassandra", "cassandra by conditions"])
-def engine(request):
-    """Its name and, for a server, how to reach it."""
-    name = request.param
-    return name, None if name == "embedded" else request.getfixturevalue("cassandra_schema")
+@pytest.fixture(params=["embedded", "cassandra", "keyspaces"])
+def server(request):
+    """How to reach the engine, where it is one that is reached."""
+    if request.param == "embedded":
+        return None
+    return replace(request.getfixturevalue("cassandra_schema"), flavour=request.param)
 
 
 @pytest.fixture
-async def store(engine, tmp_path):
-    name, server = engine
+async def store(server, tmp_path):
     if server is None:
         store = SqliteRunStore(tmp_path / "projections.db")
         yield store
         store.close()
     else:
-        async with cassandra_store(server, timestamps=name == "cassandra") as store:
+        async with cassandra_store(server) as store:
             yield store
 
 
