@@ -6,6 +6,7 @@ in a Docker engine, as a process of this machine. Where none of these is possibl
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,6 +18,8 @@ import pytest
 
 from infra.services import S3, Cassandra, Kafka, Kubernetes, MissingTool, SecureKafka, Server
 from infra.services.lending import lent
+from nexus.config import Cassandra as CassandraConfig
+from tests.cassandra import drop_keyspace, fresh_keyspace
 from tests.containers import (
     cassandra_container,
     docker_answers,
@@ -27,6 +30,7 @@ from tests.containers import (
 
 __all__ = [
     "S3Server",
+    "cassandra_schema",
     "cassandra_server",
     "kafka_server",
     "kubernetes_server",
@@ -64,6 +68,15 @@ def cassandra_server(pytestconfig: pytest.Config) -> Iterator[str]:
     """`host:port` of a node."""
     with _found(Cassandra, cassandra_container, pytestconfig) as variables:
         yield variables["NEXUS_TEST_CASSANDRA"]
+
+
+@pytest.fixture(scope="session")
+def cassandra_schema(cassandra_server: str) -> Iterator[CassandraConfig]:
+    """A keyspace with the schema, for this session of tests alone."""
+    config = CassandraConfig(hosts=cassandra_server, keyspace=f"nexus_test_{os.getpid()}", replicas=1)
+    asyncio.run(fresh_keyspace(config))
+    yield config
+    asyncio.run(drop_keyspace(config))
 
 
 @pytest.fixture(scope="session")
