@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -26,7 +27,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     host: str
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
     place_within: timedelta
+    settle_after: timedelta
+    """After which no append is under way any more whose outcome was unknown."""
     read_wait: timedelta
     inline_limit: int
     max_body: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, reque
 from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.cluster.local import LocalCluster
 from nexus.embedded.event_log import SqliteEventLog
+from nexus.embedded.leadership import Alone
 from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
@@ -25,8 +27,9 @@ from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.lease import Lease
 from nexus.kubernetes.shards import shards
-from nexus.ports import Claims, Cluster, EventLog, PayloadStore, RunStore, Templates
+from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, RunStore, Templates
 from streams.embedded import EmbeddedDriver
 from streams.processor import Driver, Processor
 
@@ -56,6 +59,7 @@ class Engines:
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
         self._shards = shards(config)
+        self._connections: dict[str, Connection] = {}
 
     def topics(self) -> dict[str, int]:
         """Every topic, and its number of partitions."""
@@ -126,11 +130,27 @@ class Engines:
                 self._clusters = {cluster.name: cluster}
         return self._clusters
 
+    async def leadership(self, cluster: str, work: str) -> Leadership:
+        """Of the processes that could do this work on the cluster."""
+        if cluster not in self._shards:
+            return Alone()
+        return Lease(
+            await self._connection(cluster),
+            self.config.kubernetes.namespace,
+            f"{self.config.placement.installation}-{work}",
+            holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+            clock=now,
+        )
+
     async def _shard(self, name: str) -> KubernetesCluster:
-        connection = Connection(name, self._shards[name])
-        await connection.open()
-        self._stack.push_async_callback(connection.close)
-        return KubernetesCluster(name, connection, self.config.kubernetes.namespace)
+        return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
+
+    async def _connection(self, name: str) -> Connection:
+        if name not in self._connections:
+            connection = self._connections[name] = Connection(name, self._shards[name])
+            await connection.open()
+            self._stack.push_async_callback(connection.close)
+        return self._connections[name]
 
     async def _local_cluster(self) -> LocalCluster:
         state = self._embedded("cluster", "kubernetes.kubeconfig")

@@ -37,6 +37,10 @@ def _server(name: str) -> Server:
 
 
 def _start(server: Server) -> int:
+    print(
+        f"# {server.name}: starting; the first time it is installed too, which may take minutes",
+        file=sys.stderr,
+    )
     try:
         server.start()
     except ServiceError as error:

@@ -46,7 +46,7 @@ class Component:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        pid = os.posix_spawn(
+        pid = os.posix_spawnp(
             os.fspath(self.command[0]),
             [os.fspath(word) for word in self.command],
             os.environ | self.environment,

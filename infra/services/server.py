@@ -14,7 +14,7 @@ from infra.services.cache import cache_folder, exclusive
 from infra.services.errors import ServiceError
 from infra.services.process import Component
 
-__all__ = ["Server", "ServiceError", "free_ports"]
+__all__ = ["Server", "free_ports"]
 
 
 class Server(ABC):
@@ -42,11 +42,9 @@ class Server(ABC):
     def variables(self) -> Mapping[str, str]:
         """Its address, as the environment variables that tests read."""
 
+    @abstractmethod
     def prepare(self) -> None:
         """Write what the processes read when they start."""
-
-    def finish(self) -> None:
-        """Make what clients expect to be there, when all processes serve."""
 
     def start(self, *names: str) -> None:
         """Start the named processes, or all: those which run are left alone. Returns when they serve."""
@@ -59,8 +57,6 @@ class Server(ABC):
             for component in self._named(names):
                 component.start()
                 component.wait_ready()
-            if self.healthy():
-                self.finish()
 
     def stop(self, *names: str) -> None:
         """End the named processes, or all; state stays."""

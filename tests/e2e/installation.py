@@ -13,7 +13,8 @@ import httpx
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 
-from infra.services import S3, Cassandra, Kafka, Kubernetes, Server, free_ports
+from infra.services import S3, Cassandra, Kafka, Kubernetes, Server
+from infra.services.server import free_ports
 from nexus.domain.errors import NexusError
 from nexus.domain.observed import PodView
 from nexus.kubernetes.cluster import KubernetesCluster

@@ -56,7 +56,7 @@ class Cassandra(Server):
             "java.awt.headless": "true",
         }
         command = [
-            needed("java", _ADVICE),
+            "java",
             "-server",
             "-Xms1G",
             "-Xmx1G",

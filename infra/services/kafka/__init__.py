@@ -60,7 +60,8 @@ class Kafka(Server):
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # With "=", for an id may begin with a dash.
             given = [f"--cluster-id={cluster}", f"--config={settings}", *options]
-            run([*_java(), "kafka.tools.StorageTool", "format", "--standalone", *given])
+            tool = [*_java(), "kafka.tools.StorageTool", "format", "--standalone"]
+            run([*tool, *given])
 
     def _serves(self) -> bool:
         return kafka_answers(self.ports["broker"])
@@ -115,7 +116,7 @@ class SecureKafka(Kafka):
 
 
 def _java(*options: str) -> list[str | Path]:
-    return [needed("java", _ADVICE), *options, "-Djava.awt.headless=true", "-cp", f"{_jars()}/*"]
+    return ["java", *options, "-Djava.awt.headless=true", "-cp", f"{_jars()}/*"]
 
 
 def _jars() -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from infra.services.errors import ServiceError
-from infra.services.kubernetes.build import VERSION, install, programs
+from infra.services.kubernetes.build import KWOK_VERSION, VERSION, install, programs
 from infra.services.kubernetes.credentials import administrator, write_credentials
 from infra.services.probes import fetch, http_ok
 from infra.services.process import Component
 from infra.services.server import Server
 
-__all__ = ["VERSION", "Kubernetes"]
+__all__ = ["KWOK_VERSION", "VERSION", "Kubernetes", "nodes"]
 
 _STAGES = Path(__file__).parent / "kwok.yaml"
 _NODES = ("node-1", "node-2")
@@ -66,14 +66,17 @@ class Kubernetes(Server):
             self._component("kwok", "kwok", self._kwok_flags(), lambda: http_ok(ports["kwok"], "/healthz")),
         ]
 
-    def finish(self) -> None:
-        """Make the nodes; kwok brings them to life, and tests may add others."""
-        for name in _NODES:
-            labels = {"type": "kwok", "kubernetes.io/hostname": name}
-            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+    def start(self, *names: str) -> None:
+        """Start as any server, with two nodes: kwok brings them to life, and tests may add others."""
+        super().start(*names)
+        if not names:
+            self._make_nodes()
+
+    def _make_nodes(self) -> None:
+        for node in nodes():
             status, answer = self._api("POST", "/api/v1/nodes", node)
             if status not in {201, 409}:
-                raise ServiceError(f"the API server refused {name} with {status}: {answer}")
+                raise ServiceError(f"the API server refused a node with {status}: {answer}")
 
     @property
     def _pki(self) -> Path:
@@ -82,7 +85,8 @@ class Kubernetes(Server):
     def _component(
         self, name: str, program: str, flags: Mapping[str, object], ready: Callable[[], bool]
     ) -> Component:
-        command = [programs() / program, *(f"--{flag}={value}" for flag, value in flags.items())]
+        command: list[str | Path] = [programs() / program]
+        command += (f"--{flag}={value}" for flag, value in flags.items())
         return Component(name, self.folder, command, ready)
 
     def _etcd_flags(self) -> Mapping[str, object]:
@@ -170,6 +174,18 @@ class Kubernetes(Server):
 
     def _api(self, method: str, path: str, body: object = None) -> tuple[int, object]:
         return fetch(self.ports["apiserver"], method, path, body, administrator(self._pki))
+
+
+def nodes() -> list[dict[str, object]]:
+    """The nodes that kwok plays."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {"type": "kwok", "kubernetes.io/hostname": name}},
+        }
+        for name in _NODES
+    ]
 
 
 def _healthz(port: int) -> bool:

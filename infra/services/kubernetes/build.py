@@ -7,9 +7,10 @@ from pathlib import Path
 from infra.services.cache import installed, place
 from infra.services.tools import needed, run
 
-__all__ = ["VERSION", "build_one", "install", "programs"]
+__all__ = ["KWOK_VERSION", "VERSION", "build_one", "install", "programs"]
 
 VERSION = "1.37.2"
+KWOK_VERSION = "0.8.0"
 
 _HERE = Path(__file__).parent
 _ADVICE = "Kubernetes: install Go 1.26, or give NEXUS_TEST_KUBECONFIG=file"
@@ -41,7 +42,7 @@ def _linker_flags() -> str:
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
         for name, value in build.items()
     }
-    versions["sigs.k8s.io/kwok/pkg/consts.Version"] = "v0.8.0"
+    versions["sigs.k8s.io/kwok/pkg/consts.Version"] = f"v{KWOK_VERSION}"
     versions["helm.sh/helm/v4/internal/version.version"] = "v4.3.1"
     return " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in versions.items())])
 
@@ -54,13 +55,22 @@ def programs() -> Path:
 
 def install() -> None:
     """Build what is not built yet: some minutes and 3 GB of memory, once."""
-    installed(programs(), lambda folder: [build_one(name, folder) for name in _PACKAGES] and None)
+    installed(programs(), _build)
+
+
+def _build(folder: Path) -> None:
+    for name in _PACKAGES:
+        build_one(name, folder)
 
 
 def build_one(name: str, folder: Path) -> None:
     """Build one program of the module into a folder."""
     go = needed("go", _ADVICE)
-    output = ["-ldflags", _linker_flags(), "-o", folder / name]
+    output = f"{folder}/{name}"
     environment = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -trimpath -mod=readonly"}
     # Two at a time: the linker of the larger ones takes most of a small machine's memory.
-    run([go, "build", "-p", "2", *output, _PACKAGES[name]], cwd=_HERE, environment=environment)
+    run(
+        [go, "build", "-p", "2", "-ldflags", _linker_flags(), "-o", output, _PACKAGES[name]],
+        cwd=_HERE,
+        environment=environment,
+    )

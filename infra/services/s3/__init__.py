@@ -62,11 +62,8 @@ class S3(Server):
             "s3.port.lance": 0,
             "metricsPort": 0,
         }
-        command = [
-            _package() / "bin" / "weed",
-            "server",
-            *(f"-{key}={value}" for key, value in flags.items()),
-        ]
+        command: list[str | Path] = [_package() / "bin" / "weed", "server"]
+        command += (f"-{key}={value}" for key, value in flags.items())
         environment = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
         return [Component("s3", self.folder, command, self._serves, environment=environment)]
 
