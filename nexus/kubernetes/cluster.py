@@ -26,6 +26,10 @@ _LOG_LINE = 32
 """Bytes: the tail of a log whose lines are shorter than this is cut shorter than it might be."""
 
 
+_PODS_HEARD = 10
+"""A Job that is tried again for days has more pods than anybody wants to hear of."""
+
+
 class _Name(msgspec.Struct, frozen=True, rename="camel"):
     uid: str = ""
     resource_version: str = ""
@@ -98,14 +102,12 @@ class KubernetesCluster(Cluster):
             "preconditions": {"uid": uid},
             "propagationPolicy": policy,
         }
-        answer = await self._connection.request(
-            "DELETE", path(self._jobs, name), msgspec.json.encode(options)
-        )
-        if answer.status in {404, 409}:
+        if not await self._deleted(path(self._jobs, name), options):
             return False
-        if answer.status != 200:
-            error = OutcomeUnknown if answer.status >= 500 else Unavailable
-            raise error(f"the Job {name} of the cluster {self.name} was not deleted: {refusal(answer)}")
+        if policy == "Orphan":
+            # To Kubernetes the pods are the Job's children too, and they would go on for ever.
+            pods = path(self._pods, labelSelector=f"batch.kubernetes.io/controller-uid={uid}")
+            await self._deleted(pods, {"apiVersion": "v1", "kind": "DeleteOptions"})
         return True
 
     async def log_tail(self, pod: str, limit: int) -> str:
@@ -129,15 +131,25 @@ class KubernetesCluster(Cluster):
 
     async def events(self, job: str) -> Sequence[str]:
         """Also of pods that are gone, as long as the event of their creation is there."""
-        events = await self._events_of("Job", job)
-        pods = {pod.metadata.name for pod in await self.pods(job)}
-        pods.update(name for event in events for name in _CREATED_POD.findall(event.message))
-        events += [event for pod in sorted(pods) for event in await self._events_of("Pod", pod)]
+        events = sorted(await self._events_of("Job", job), key=_age)
+        pods = [name for event in events for name in _CREATED_POD.findall(event.message)]
+        pods += [pod.metadata.name for pod in await self.pods(job)]
+        for pod in list(dict.fromkeys(pods))[-_PODS_HEARD:]:
+            events += await self._events_of("Pod", pod)
         return [f"{event.reason}: {event.message}" for event in sorted(events, key=_age)]
 
     def watch(self) -> AsyncGenerator[Listed | Change]:
         """Ends where the API server no longer knows what came after the last change that was seen."""
         return watch(self._connection, self._jobs, self._pods)
+
+    async def _deleted(self, at: str, options: Mapping[str, Any]) -> bool:
+        answer = await self._connection.request("DELETE", at, msgspec.json.encode(options))
+        if answer.status in {404, 409}:
+            return False
+        if answer.status != 200:
+            error = OutcomeUnknown if answer.status >= 500 else Unavailable
+            raise error(f"{at} of the cluster {self.name} was not deleted: {refusal(answer)}")
+        return True
 
     async def _events_of(self, kind: str, name: str) -> list[_Event]:
         selector = f"involvedObject.kind={kind},involvedObject.name={name}"
