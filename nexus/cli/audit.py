@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nexus.cli.options import Json, State
+from nexus.cli.options import ConfigFile, Json, State
 
 if TYPE_CHECKING:
     from streams.audit import Verification
@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: nexus rebuild --state .nexus", rich_help_panel="Log")(rebuild)
 
 
-def verify(state: State = Path(".nexus"), as_json: Json = False) -> None:
+def verify(state: State = Path(".nexus"), config: ConfigFile = None, as_json: Json = False) -> None:
     """Fold the log anew and hold the projections against that. Exits with 1 when they differ.
 
     Works beside a running Nexus: rows that its ledger has yet to reach are late, and not wrong.
     """
     from nexus.cli import folding, render
 
-    found = asyncio.run(folding.verify(state))
+    found = asyncio.run(folding.verify(state, config))
     if as_json:
         render.emit(found)
     else:

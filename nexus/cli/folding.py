@@ -7,8 +7,8 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import closing
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,24 +17,48 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nexus.cli.render import err
 from nexus.cli.state import open_state
+from nexus.config import Config, load
 from nexus.domain.errors import ConfigError
 from nexus.domain.topics import DEAD_LETTERS, REQUESTS, RUNS
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.embedded.group_commit import connect
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
+from nexus.engines import Engines
 from nexus.journal import Journal
+from nexus.ports import EventLog
 from streams import audit
 from streams.ledger import CONSUMERS, Ledger
 
 __all__ = ["rebuild", "verify"]
 
 _CHUNK = 1000
+_BEFORE_APPEND = timedelta(minutes=1)
 
 
-async def verify(state: Path) -> audit.Verification:
+async def verify(state: Path, config: Path | None) -> audit.Verification:
+    """The projections that the configuration names, or those of the state folder."""
+    settings = load(config, os.environ)
+    on_servers = settings.kafka.servers or settings.cassandra.hosts or settings.cassandra.bundle
+    return await (_verify_servers(settings) if on_servers else _verify_state(StateFolder(state)))
+
+
+async def _verify_servers(settings: Config) -> audit.Verification:
+    """While the ledgers go on."""
+    async with AsyncExitStack() as stack:
+        engines = Engines(settings, None, stack)
+        log, store = await engines.log(), await engines.store()
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="nexus-verify-")))
+        folded_until = await store.watermark()
+        await _fold(log, scratch / "fresh.db", scratch, "verifying")
+        expected = stack.enter_context(closing(SqliteRunStore(scratch / "fresh.db")))
+        # A request was made a little before the log took it.
+        moving_since = folded_until - _BEFORE_APPEND if folded_until else datetime.min.replace(tzinfo=UTC)
+        return await audit.verify(store, expected, moving_since)
+
+
+async def _verify_state(folder: StateFolder) -> audit.Verification:
     """Of a copy of the projections: a Nexus that goes on meanwhile is never caught in the middle."""
-    folder = StateFolder(state)
     with open_state(folder) as log, TemporaryDirectory(prefix="nexus-verify-") as scratch:
         if not folder.projections.exists():
             raise ConfigError(f"{folder.root} has no projections: make them with `nexus rebuild`")
@@ -71,7 +95,7 @@ async def rebuild(state: Path) -> int:
     return records
 
 
-async def _fold(log: SqliteEventLog, fresh: Path, scratch: Path, doing: str) -> int:
+async def _fold(log: EventLog, fresh: Path, scratch: Path, doing: str) -> int:
     """Fold the log into a new file. What the ledger has to say goes into a log that is thrown away."""
     total = 0
     for topic, partitions in (await log.topics()).items():

@@ -75,6 +75,7 @@ class Installation(NexusClient):
             "s3__bucket": BUCKET,
             "kubernetes__kubeconfig": str(self.kubeconfig),
             "kubernetes__namespace": self.name,
+            "cassandra__replicas": "1",
             "placement__installation": self.name,
             "payload__sign_secret": "a secret of tests",
             "log__run_partitions": "8",
