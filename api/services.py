@@ -11,7 +11,7 @@ import msgspec
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
 from nexus.journal import Journal
-from nexus.ports import Claims, PayloadStore, RunStore, Templates
+from nexus.ports import Claims, PayloadStore, PayloadUrls, RunStore, Templates
 
 __all__ = ["Services"]
 
@@ -23,6 +23,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     payloads: PayloadStore
     templates: Templates
     signer: PayloadSigner
+    urls: PayloadUrls
     clusters: Collection[str]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]

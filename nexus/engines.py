@@ -29,9 +29,12 @@ from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
 from nexus.kubernetes.shards import shards
-from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, RunStore, Templates
+from nexus.payload_urls import SignedUrls
+from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, PayloadUrls, RunStore, Templates
+from nexus.s3 import PresignedUrls, S3PayloadStore
 from streams.embedded import EmbeddedDriver
 from streams.processor import Driver, Processor
+from streams.retry import retry
 
 __all__ = ["Engines", "now"]
 
@@ -112,9 +115,19 @@ class Engines:
         return self._claims
 
     async def payloads(self) -> PayloadStore:
+        if self._payloads is None and self.config.s3.bucket:
+            store = S3PayloadStore(self.config.s3)
+            await retry(store.start)
+            self._stack.push_async_callback(store.close)
+            self._payloads = store
         if self._payloads is None:
             self._payloads = FolderPayloadStore(self._embedded("payload store", "s3.bucket").payloads)
         return self._payloads
+
+    async def urls(self) -> PayloadUrls:
+        signed = SignedUrls(self.signer())
+        payloads = await self.payloads() if self.config.s3.presign else None
+        return PresignedUrls(payloads, signed) if isinstance(payloads, S3PayloadStore) else signed
 
     async def templates(self) -> Templates:
         if self._templates is None:

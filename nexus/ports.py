@@ -6,12 +6,12 @@ Every method may raise `Unavailable` (nothing happened) or `OutcomeUnknown` (it 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from nexus.domain.events import Event
+from nexus.domain.events import Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
 from nexus.domain.template import Template, Workgroup
@@ -31,6 +31,7 @@ __all__ = [
     "Listed",
     "Partition",
     "PayloadStore",
+    "PayloadUrls",
     "Position",
     "Record",
     "RunFilter",
@@ -182,6 +183,14 @@ class PayloadStore(Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def delete(self, key: str) -> None: ...
+
+
+class PayloadUrls(Protocol):
+    """Where an algorithm reads its payload without any credentials of its own."""
+
+    async def url(self, request: RunRequested, now: datetime, beyond: timedelta) -> str:
+        """Good for as long as the request asked for, counted from `beyond` on."""
+        ...
 
 
 class Templates(Protocol):

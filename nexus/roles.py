@@ -98,7 +98,7 @@ async def scheduler(role: Role) -> None:
             Window[Ack](limits.window, limits.window_bytes),
             _throttle(engines),
             engines.materializer(),
-            engines.signer(),
+            await engines.urls(),
             now,
             time.monotonic,
             role.spawn,
@@ -144,6 +144,7 @@ async def services(role: Role) -> Services:
         payloads=await engines.payloads(),
         templates=templates,
         signer=engines.signer(),
+        urls=await engines.urls(),
         materializer=engines.materializer(),
         clusters=set(engines.cluster_names()),
         clock=now,
@@ -153,7 +154,8 @@ async def services(role: Role) -> Services:
         place_within=config.placement.deadline,
         settle_after=_SETTLE_AFTER,
         read_wait=config.http.read_wait,
-        inline_limit=config.payload.inline_limit,
+        # Algorithms that read from S3 itself can read nothing that is not there.
+        inline_limit=0 if config.s3.presign else config.payload.inline_limit,
         max_body=config.http.max_body,
     )
 

@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from nexus.domain.topics import NewRecord
 from nexus.embedded.event_log import SqliteEventLog
 from streams.embedded import EmbeddedDriver
+from streams.faust import FaustDriver
 from streams.kafka import KafkaDriver
 from streams.processor import Driver, Processor
 
@@ -188,4 +189,17 @@ class KafkaEngine:
         )
 
 
-ENGINES = {"kafka": KafkaEngine}
+class FaustEngine(KafkaEngine):
+    def driver(self, processor: Processor, consumers: str | None, batch: int) -> Driver:
+        assert consumers, "an app is always a member of a group"
+        return FaustDriver(
+            self.connection,
+            [self.topic],
+            processor,
+            consumers=self.group(consumers),
+            clock=self.clock,
+            batch=batch,
+        )
+
+
+ENGINES = {"kafka": KafkaEngine, "faust": FaustEngine}

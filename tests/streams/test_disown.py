@@ -20,8 +20,11 @@ from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
+from nexus.payload_urls import SignedUrls
 from tests.e2e.nexus_process import TEMPLATES
 from tests.streams.conftest import Installation, run_id
+
+SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 
 
 class Forgetful:
@@ -48,7 +51,8 @@ def submit(installation, tmp_path):
             claims=SqliteClaims(tmp_path / "claims.db"),
             payloads=FolderPayloadStore(tmp_path / "payloads"),
             templates=FolderTemplates(TEMPLATES),
-            signer=PayloadSigner("http://nexus.test", "tenant", b"secret"),
+            signer=SIGNER,
+            urls=SignedUrls(SIGNER),
             clusters={"standalone"},
             clock=installation.clock,
             new_id=lambda: run_id(1),
