@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test bench lint openapi clean
+.PHONY: help demo test services services-stop bench lint openapi clean
 
 help: ## What can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,6 +20,12 @@ demo: $(INSTALLED) ## Start Nexus, run the examples, show what happened
 
 test: $(INSTALLED) ## All checks and all tests
 	$(BIN)/python -m pytest
+
+services: $(INSTALLED) ## Start Kafka, Cassandra, S3 and Kubernetes on this machine, and print their addresses
+	$(BIN)/python -m infra.services start
+
+services-stop: $(INSTALLED) ## Stop them; what they hold stays
+	$(BIN)/python -m infra.services stop
 
 bench: $(INSTALLED) ## Measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -128,11 +129,8 @@ def test_a_process_that_never_serves_says_its_last_words(tmp_path: Path) -> None
 
 
 def test_a_process_outlives_who_started_it(tmp_path: Path) -> None:
-    starter = os.fork()
-    if starter == 0:
-        component(tmp_path, STUBBORN).start()
-        os._exit(0)
-    os.waitpid(starter, 0)
+    starter = "import sys, pathlib; from tests.unit.test_services import *; component(pathlib.Path(sys.argv[1]), STUBBORN).start()"
+    subprocess.run([sys.executable, "-c", starter, tmp_path], cwd=Path(__file__).parents[2], check=True)
     orphan = component(tmp_path, STUBBORN)
     try:
         orphan.wait_ready()

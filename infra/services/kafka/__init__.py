@@ -21,13 +21,13 @@ __all__ = ["VERSION", "Kafka", "SecureKafka"]
 VERSION = "4.3.1"
 
 _HERE = Path(__file__).parent
-_ADVICE = "Kafka: install Java 17 and Maven, or give NEXUS_TEST_KAFKA=host:port"
 
 
 class Kafka(Server):
     """Anyone may do anything."""
 
     name = "kafka"
+    advice: ClassVar[str] = "Kafka: install Java 17 and Maven, or give NEXUS_TEST_KAFKA=host:port"
     usual_ports: ClassVar[Mapping[str, int]] = {"broker": 19092, "controller": 19093}
 
     @property
@@ -39,8 +39,8 @@ class Kafka(Server):
         return {"NEXUS_TEST_KAFKA": self.address}
 
     def install(self) -> None:
-        needed("java", _ADVICE)
-        installed(_jars(), lambda folder: copy_jars(needed("mvn", _ADVICE), _HERE / "pom.xml", folder))
+        needed("java", self.advice)
+        installed(_jars(), lambda folder: copy_jars(needed("mvn", self.advice), _HERE / "pom.xml", folder))
 
     def prepare(self) -> None:
         self._format(self.render(_HERE / "server.properties", _HERE / "plain.properties"))
@@ -71,6 +71,7 @@ class SecureKafka(Kafka):
     """TLS with client certificates at `address`, TLS with a password (PLAIN, SCRAM-SHA-512) at `sasl_address`."""
 
     name = "kafka-secure"
+    advice = "Kafka with TLS: install Java 17, Maven and openssl"
     usual_ports: ClassVar[Mapping[str, int]] = {"broker": 19192, "controller": 19193, "sasl": 19194}
 
     username = "nexus"
