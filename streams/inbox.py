@@ -96,11 +96,12 @@ class Inbox:
         """Begin where the group has come to, before anything is fetched; False when all is taken back already."""
         generation = self._app.consumer_generation_id
         consumer = cast("_Consumer", self._app.consumer)
-        mine = consumer.assignment()
-        committed = await consumer.seek_to_committed()
-        oldest = await consumer.earliest_offsets(*mine)
-        start = {at: max(committed.get(at) or 0, oldest[at]) for at in mine}
-        await consumer.seek_wait(start)
+        start: dict[TopicPartition, int] = {}
+        if mine := consumer.assignment():
+            committed = await consumer.seek_to_committed()
+            oldest = await consumer.earliest_offsets(*mine)
+            start = {at: max(committed.get(at) or 0, oldest[at]) for at in mine}
+            await consumer.seek_wait(start)
         if generation != self._app.consumer_generation_id or generation == self._revoked:
             return False
         self._next = {Partition(*at): offset for at, offset in start.items()}

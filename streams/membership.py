@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -93,11 +94,12 @@ class Membership:
             async with asyncio.timeout(PATIENCE):
                 if self._told:
                     # First of all: it makes a scheduler let go of a batch for which its window has no room.
-                    await self._processor.assigned((), self.every())
+                    with suppress(Unavailable):  # it hears soon what is ours then
+                        await self._processor.assigned((), self.every())
                 async with self._in_hand:
                     await self.commit()
-        except (TimeoutError, Unavailable) as error:
-            _log.warning("revoked_before_the_batch_was_done", consumers=self._consumers, problem=repr(error))
+        except TimeoutError:
+            _log.warning("revoked_before_the_batch_was_done", consumers=self._consumers)
         finally:
             self._acks = {}
             self._told = frozenset()
