@@ -15,7 +15,7 @@ from nexus.cassandra.driver import Session
 from nexus.cassandra.run_store import CassandraRunStore
 from nexus.config import Cassandra
 
-__all__ = ["cassandra_session", "cassandra_store", "drop_keyspace", "fresh_keyspace"]
+__all__ = ["cassandra_session", "cassandra_store", "drop_keyspace", "fresh_keyspace", "now"]
 
 _TABLES = ("checkpoints", "run_events", "payloads", "listings", "buckets", "progress", "claims")
 
@@ -44,4 +44,8 @@ async def cassandra_session(config: Cassandra) -> AsyncIterator[Session]:
 @asynccontextmanager
 async def cassandra_store(config: Cassandra) -> AsyncIterator[CassandraRunStore]:
     async with cassandra_session(config) as session:
-        yield await CassandraRunStore.open(session, config, lambda: datetime.now(UTC))
+        yield await CassandraRunStore.open(session, config, now)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -27,6 +27,9 @@ _TOUCH_HOLDS = timedelta(seconds=30)
 _SETTLED = timedelta(minutes=2)
 """A bucket that was touched longer ago gets no entry without being touched again, by clocks a minute apart at most."""
 
+_LINGER = 24 * 3600
+"""Seconds for which the directory outlives what it points at."""
+
 _TIDIED = 8
 """Buckets looked at in one go."""
 
@@ -66,12 +69,13 @@ class Lists:
 
     async def add(self, changes: Iterable[Change]) -> None:
         """The directory knows of each bucket before this returns, too."""
-        now = micros(self._stamps.clock())
+        clock = self._stamps.clock()
+        now = micros(clock)
         by_bucket = _by_bucket(changes)
         old = now - _TOUCH_HOLDS // timedelta(microseconds=1)
         untouched = [bucket for bucket in by_bucket if self._touched.get(bucket, 0) < old]
         touch = self._statements.touch
-        ttl = self._stamps.of(self._stamps.clock(), 0)[0]
+        ttl = self._stamps.ttl(clock) + _LINGER
         stamp = (ttl, now) if self._stamps.timestamps else (ttl,)
         await self._session.write(
             [

@@ -37,12 +37,14 @@ class Stamps(NamedTuple):
     clock: Callable[[], datetime]
     timestamps: bool
 
-    def of(self, received: datetime, position: int) -> Stamp:
-        """For what is kept as long as its run, which was received then."""
+    def ttl(self, received: datetime) -> int:
+        """Seconds for which a row is kept whose run was received then."""
         left = received + self.lifetime - self.clock()
-        ttl = int(max(_LEAST, min(left, _LONGEST)).total_seconds())
+        return int(max(_LEAST, min(left, _LONGEST)).total_seconds())
+
+    def of(self, ttl: int, position: int) -> Stamp:
         return (ttl, timestamp(position)) if self.timestamps else (ttl,)
 
     def ending(self, position: int) -> Stamp:
-        """For a deletion."""
+        """For a deletion, which has no TTL."""
         return (timestamp(position),) if self.timestamps else ()

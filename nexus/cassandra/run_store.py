@@ -67,7 +67,10 @@ class CassandraRunStore:
     async def checkpoint(self, algorithm: str, request_id: str) -> Run | None:
         """A row that upstream may have written, and that is in none of our lists."""
         rows = await self._session.rows(self._statements.checkpoint, (algorithm, request_id))
-        return run_of_checkpoint(dict(zip(CHECKPOINT, rows[0], strict=True))) if rows else None
+        if not rows:
+            return None
+        state, *columns = rows[0]
+        return decode_run(state) if state else run_of_checkpoint(dict(zip(CHECKPOINT, columns, strict=True)))
 
     async def payload(self, request_id: str) -> bytes | None:
         key = await self._key(request_id)

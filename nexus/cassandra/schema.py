@@ -14,6 +14,7 @@ __all__ = ["Version", "apply", "check", "make_keyspace", "versions"]
 
 _APPLIED = "CREATE TABLE IF NOT EXISTS schema_versions (component text, version int, name text, PRIMARY KEY (component, version))"
 _COMPONENT = "nexus"
+_THERE_ALREADY = re.compile("already exists|conflicts with an existing column")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
@@ -97,5 +98,5 @@ async def _run(session: Session, statement: str) -> None:
     try:
         await session.execute(statement)
     except ConfigError as error:
-        if not (statement.startswith("ALTER TABLE") and "conflicts with an existing column" in str(error)):
+        if not (statement.startswith("ALTER TABLE") and _THERE_ALREADY.search(str(error))):
             raise

@@ -60,7 +60,7 @@ def texts(*, timestamps: bool) -> Statements:
     at = " USING TIMESTAMP ?" if timestamps else ""
     return Statements(
         rows="SELECT id, state FROM checkpoints WHERE algorithm = ? AND id IN ?",
-        checkpoint=f"SELECT {', '.join(CHECKPOINT)} FROM checkpoints WHERE algorithm = ? AND id = ?",
+        checkpoint=f"SELECT state, {', '.join(CHECKPOINT)} FROM checkpoints WHERE algorithm = ? AND id = ?",
         payload="SELECT body FROM payloads WHERE algorithm = ? AND id = ?",
         history="SELECT position, event_id, event FROM run_events WHERE algorithm = ? AND id = ?",
         algorithms="SELECT id, algorithm FROM listings WHERE scope = ? AND bucket = ? AND rank = 0 AND id IN ?",

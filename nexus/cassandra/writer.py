@@ -7,7 +7,7 @@ row comes second; the lists that the run has left come last, and what is not rem
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nexus.cassandra.driver import Row, Session, Statement, Write
 from nexus.cassandra.listings import Listing, listings
@@ -40,12 +40,13 @@ class Writer:
     async def write(self, changes: Sequence[Folded]) -> None:
         runs = [change.run for change in changes]
         new = {run.id: listings(run) for run in runs}
+        ttls = {run.id: self._stamps.ttl(run.request.at) for run in runs}
         await self._lists.add(
-            Change(listing, run.id, run.request.algorithm, self._stamps.of(run.request.at, run.position))
+            Change(listing, run.id, run.request.algorithm, self._stamps.of(ttls[run.id], run.position))
             for run in runs
             for listing in new[run.id] - self._listed.get(run.id, frozenset())
         )
-        written = await self._put(changes)
+        written = await self._put(changes, ttls)
         await self._lists.remove(
             Change(listing, run.id, run.request.algorithm, self._stamps.ending(run.position))
             for run in written
@@ -54,32 +55,39 @@ class Writer:
         for run in written:
             self._listed.keep(run.id, new[run.id])
 
-    async def _put(self, changes: Sequence[Folded]) -> Sequence[Run]:
+    async def _put(self, changes: Sequence[Folded], ttls: Mapping[str, int]) -> Sequence[Run]:
         """The runs that are as written now; a newer state stands."""
         if self._stamps.timestamps:
             await self._session.write(
-                Write([*self._row(change.run), *self._beside(change)]) for change in changes
+                Write(
+                    [*self._row(change.run, ttls[change.run.id]), *self._beside(change, ttls[change.run.id])]
+                )
+                for change in changes
             )
             return [change.run for change in changes]
-        await self._session.write(Write(beside) for change in changes if (beside := self._beside(change)))
-        applied = await asyncio.gather(*(self._put_in_turn(change.run) for change in changes))
+        await self._session.write(
+            Write(beside) for change in changes if (beside := self._beside(change, ttls[change.run.id]))
+        )
+        applied = await asyncio.gather(
+            *(self._put_in_turn(change.run, ttls[change.run.id]) for change in changes)
+        )
         return [change.run for change, done in zip(changes, applied, strict=True) if done]
 
-    def _row(self, run: Run) -> list[Statement]:
+    def _row(self, run: Run, ttl: int) -> list[Statement]:
         key = (run.request.algorithm, run.id)
         state = Statement(
             self._statements.put_state,
-            (*key, *state_values(run), *self._stamps.of(run.request.at, run.position)),
+            (*key, *state_values(run), *self._stamps.of(ttl, run.position)),
         )
         if run.id in self._listed:
             return [state]
         request = Statement(
             self._statements.put_request,
-            (*key, *request_values(run.request), *self._stamps.of(run.request.at, BEGINNING)),
+            (*key, *request_values(run.request), *self._stamps.of(ttl, BEGINNING)),
         )
         return [request, state]
 
-    def _beside(self, change: Folded) -> list[Statement]:
+    def _beside(self, change: Folded, ttl: int) -> list[Statement]:
         request = change.run.request
         key = (request.algorithm, change.run.id)
         beside = [
@@ -90,27 +98,26 @@ class Writer:
                     entry.offset,
                     entry.event_id,
                     encode_event(entry.event),
-                    *self._stamps.of(request.at, entry.offset),
+                    *self._stamps.of(ttl, entry.offset),
                 ),
             )
             for entry in change.history
         ]
         if change.payload is not None:
-            values = (*key, change.payload, *self._stamps.of(request.at, BEGINNING))
+            values = (*key, change.payload, *self._stamps.of(ttl, BEGINNING))
             beside.append(Statement(self._statements.put_payload, values))
         return beside
 
-    async def _put_in_turn(self, run: Run) -> bool:
+    async def _put_in_turn(self, run: Run, ttl: int) -> bool:
         """Only over an older state, where the store takes no timestamps. False where a newer one is there."""
         key = (run.request.algorithm, run.id)
-        ttl = self._stamps.of(run.request.at, run.position)
         state = state_values(run)
         while True:
-            row = await self._session.change(self._statements.update_run, (*ttl, *state, *key, run.position))
+            row = await self._session.change(self._statements.update_run, (ttl, *state, *key, run.position))
             if row[0] or _is_there(row):
                 return bool(row[0]) or row[1] == run.position
             row = await self._session.change(
-                self._statements.insert_run, (*key, *request_values(run.request), *state, *ttl)
+                self._statements.insert_run, (*key, *request_values(run.request), *state, ttl)
             )
             if row[0]:
                 return True
