@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ OURS = f"{COMPONENT}={COMPONENT_VALUE}"
 
 _SILENCE = 90.0
 """Seconds. A bookmark comes each minute, so that a longer silence is a connection that died unnoticed."""
+_PAUSE = 0.5
 _AHEAD = 100
 """Pieces of a stream that are read before anybody takes them; then the API server is made to wait."""
 
@@ -54,19 +55,22 @@ _Batch = list[Change] | Exception | None
 """None: the stream cannot go on."""
 
 
-async def watch(connection: Connection, jobs: str, pods: str) -> AsyncGenerator[Listed | Change]:
+async def watch(
+    connection: Connection, jobs: str, pods: str, silence: float = _SILENCE
+) -> AsyncGenerator[Listed | Change]:
     """Everything that is ours in the collections at these paths, then every change, those of one object in order.
 
-    Ends where it cannot go on without a gap. Raises Unavailable.
+    A stream that says nothing for `silence` seconds is opened anew. Ends where it cannot go on without a gap. Raises
+    Unavailable.
     """
     all_jobs = await read_all(connection, _JOBS, jobs, labelSelector=OURS)
     all_pods = await read_all(connection, _PODS, pods, labelSelector=OURS)
     batches: asyncio.Queue[_Batch] = asyncio.Queue(_AHEAD)
     followers = [
-        asyncio.create_task(_collect(changes, batches))
-        for changes in (
-            _follow(connection, jobs, all_jobs.version, _JOB),
-            _follow(connection, pods, all_pods.version, _POD),
+        asyncio.create_task(_collect(stream.changes(silence), batches))
+        for stream in (
+            _Stream(connection, jobs, all_jobs.version, _JOB),
+            _Stream(connection, pods, all_pods.version, _POD),
         )
     ]
     try:
@@ -93,48 +97,68 @@ async def _collect(changes: AsyncGenerator[list[Change]], into: asyncio.Queue[_B
     await into.put(end)
 
 
-async def _follow(
-    connection: Connection, collection: str, version: str, decoder: msgspec.json.Decoder[T]
-) -> AsyncGenerator[list[Change]]:
-    """Goes on over ends of the stream: the API server ends it after a while, and cuts off whoever reads too slowly."""
-    while True:
-        at = path(
-            collection,
+class _Stream(Generic[T]):
+    """The changes of one collection from a version on."""
+
+    def __init__(
+        self, connection: Connection, collection: str, version: str, decoder: msgspec.json.Decoder[T]
+    ) -> None:
+        self._connection = connection
+        self._collection = collection
+        self._version = version
+        self._decoder: msgspec.json.Decoder[T] = decoder
+
+    async def changes(self, silence: float) -> AsyncGenerator[list[Change]]:
+        """Goes on over ends: the API server ends a stream after a while, and cuts off whoever reads too slowly."""
+        while True:
+            heard = lost = False
+            try:
+                async with self._connection.stream(self._path, silence) as pieces:
+                    try:
+                        async for lines in _lines(pieces):
+                            heard = True
+                            yield [change for line in lines if (change := self._change(line))]
+                    except Unavailable:
+                        lost = True
+            except Refused as error:
+                if error.status == 410:
+                    return
+                where = f"{self._collection} of the cluster {self._connection.name}"
+                raise Unavailable(f"{where} cannot be watched: {error}") from error
+            if lost and not heard:
+                await asyncio.sleep(_PAUSE)
+            elif not heard:
+                return  # the API server has yet to reach that version: its store was set back
+
+    @property
+    def _path(self) -> str:
+        return path(
+            self._collection,
             labelSelector=OURS,
             watch="true",
             allowWatchBookmarks="true",
-            resourceVersion=version,
+            resourceVersion=self._version,
         )
-        heard = False
-        try:
-            async with aclosing(connection.lines(at, _SILENCE)) as pieces:
-                async for lines in pieces:
-                    heard = True
-                    changes: list[Change] = []
-                    for line in map(_LINE.decode, lines):
-                        match line.type:
-                            case "ERROR":
-                                yield changes
-                                raise _refused(_ERROR.decode(line.object))
-                            case "BOOKMARK":
-                                version = _BOOKMARK.decode(line.object).metadata.resource_version
-                            case kind:
-                                thing = decoder.decode(line.object)
-                                version = thing.metadata.resource_version
-                                changes.append(Change(kind, thing))
-                    yield changes
-        except Refused as error:
-            if error.status == 410:
-                return
-            where = f"{collection} of the cluster {connection.name}"
-            raise Unavailable(f"{where} cannot be watched: {error}") from error
-        except Unavailable:
-            if not heard:
-                raise
-        if not heard:
-            # So it goes with a version that the API server has yet to reach, after its store was set back.
-            return
+
+    def _change(self, line: bytes) -> Change | None:
+        read = _LINE.decode(line)
+        match read.type:
+            case "ERROR":
+                status = _ERROR.decode(read.object)
+                raise Refused(status.code, status.message or status.reason)
+            case "BOOKMARK":
+                self._version = _BOOKMARK.decode(read.object).metadata.resource_version
+                return None
+            case kind:
+                thing = self._decoder.decode(read.object)
+                self._version = thing.metadata.resource_version
+                return Change(kind, thing)
 
 
-def _refused(status: Status) -> Refused:
-    return Refused(status.code, status.message or status.reason)
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """As many at a time as there are."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        if lines:
+            yield lines
