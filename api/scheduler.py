@@ -15,7 +15,6 @@ from api.parameters import Algorithm, RequestId, ServicesOf
 from api.plain import SMALL_BODY, Bare404, require_id, text, unavailable
 from api.reading import known_run, settled_end, settled_run
 from api.services import Services
-from nexus.domain.duration import parse_duration
 from nexus.domain.errors import InvalidInput, NotFound, Unavailable
 from nexus.domain.events import RunCancelled, RunTagged
 from nexus.domain.run import Run, Stage
@@ -146,7 +145,7 @@ async def get_metadata(
         return Bare404()
     except Unavailable as error:
         return unavailable(error)
-    return _checkpoint(services, run)
+    return await _checkpoint(services, run)
 
 
 @get(
@@ -163,7 +162,7 @@ async def get_buffer(services: ServicesOf, algorithm: Algorithm, request_id: Req
         return text(404)
     except Unavailable as error:
         return unavailable(error)
-    job = services.materializer.job(run.request, _payload_url(services, run))
+    job = services.materializer.job(run.request, await _payload_url(services, run))
     return text(200, msgspec.json.encode(job).decode())
 
 
@@ -183,7 +182,7 @@ async def get_payload(
         return text(404)
     except Unavailable as error:
         return unavailable(error)
-    return Redirect(_payload_url(services, run), status_code=302)
+    return Redirect(await _payload_url(services, run), status_code=302)
 
 
 @post(
@@ -224,14 +223,12 @@ def _cause(run: Run) -> str:
     return run.diagnosis.cause if run.diagnosis and run.stage is not Stage.COMPLETED else ""
 
 
-def _payload_url(services: Services, run: Run) -> str:
+async def _payload_url(services: Services, run: Run) -> str:
     """Signed anew for each reader: projections hold no secrets."""
-    request = run.request
-    valid_for: timedelta = parse_duration("payloadValidFor", request.payload_valid_for)
-    return services.signer.url(request.algorithm, run.id, request.content_hash, services.clock(), valid_for)
+    return await services.urls.url(run.request, services.clock(), timedelta(0))
 
 
-def _checkpoint(services: Services, run: Run) -> dict[str, Any]:
+async def _checkpoint(services: Services, run: Run) -> dict[str, Any]:
     """Upstream's checkpoint (contract §1.1): strings always there, objects and the rest left out when empty."""
     request = run.request
     diagnosis = run.diagnosis
@@ -239,7 +236,7 @@ def _checkpoint(services: Services, run: Run) -> dict[str, Any]:
         "algorithm": request.algorithm,
         "id": run.id,
         "lifecycle_stage": run.stage.value,
-        "payload_uri": _payload_url(services, run),
+        "payload_uri": await _payload_url(services, run),
         "result_uri": run.result_uri,
         "algorithm_failure_cause": diagnosis.cause if diagnosis else "",
         "algorithm_failure_details": diagnosis.details if diagnosis else "",

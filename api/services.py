@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
 from nexus.journal import Journal
-from nexus.ports import Claims, PayloadStore, RunStore, Templates
+from nexus.ports import Claims, PayloadStore, PayloadUrls, RunStore, Templates
 
 __all__ = ["Services"]
 
@@ -22,11 +23,15 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     payloads: PayloadStore
     templates: Templates
     signer: PayloadSigner
+    urls: PayloadUrls
     clusters: Collection[str]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     host: str
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
     place_within: timedelta
+    settle_after: timedelta
+    """After which no append is under way any more whose outcome was unknown."""
     read_wait: timedelta
     inline_limit: int
     max_body: int

@@ -8,12 +8,13 @@ from litestar import Response, post
 from litestar.params import HeaderParameter, QueryParameter, RawBody
 from msgspec.structs import replace
 
+from api.disown import disown
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, ServicesOf
 from api.plain import text, unavailable
 from api.reading import known_run
 from api.services import Services
-from nexus.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
+from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown, Unavailable
 from nexus.domain.events import NO_PAYLOAD, Parent, RunRequested, decode_event, encode_event
 from nexus.domain.ids import fingerprint
 from nexus.domain.payload import payload_key
@@ -73,7 +74,7 @@ async def create_run(
         request = await _store_payload(services, request)
         if idempotency_key is not None:
             request = await _claim(services, request, idempotency_key, body)
-        await services.journal.append([request])
+        await _append(services, request, claimed=idempotency_key is not None)
     except (InvalidInput, Conflict) as error:
         return text(400, f"Algorithm payload is invalid: {error}")
     except _Rejected as error:
@@ -123,6 +124,15 @@ async def _check_parent(services: Services, parent: Parent | None) -> None:
         )
     if run.ended:
         raise InvalidInput("parentRequest.requestId", f"the run {run.id} has ended ({run.stage})")
+
+
+async def _append(services: Services, request: RunRequested, *, claimed: bool) -> None:
+    try:
+        await services.journal.append([request])
+    except OutcomeUnknown:
+        if not claimed:  # a claimed request keeps its id when it is sent again
+            services.spawn(disown(services, request))
+        raise
 
 
 async def _store_payload(services: Services, request: RunRequested) -> RunRequested:

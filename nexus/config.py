@@ -108,6 +108,8 @@ class Cassandra(_Section, frozen=True):
     """`host` or `host:port`, several with commas between; empty (and no bundle): the embedded store."""
     flavour: Literal["cassandra", "scylla", "astra", "keyspaces"] = "cassandra"
     keyspace: str = "nexus"
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
+    """Of a keyspace that `nexus schema` makes."""
     local_dc: str = ""
     """The data centre whose nodes are asked; empty: that of the first host."""
     bundle: Path | None = None
@@ -140,10 +142,11 @@ class Kubernetes(_Section, frozen=True):
     """The execution clusters of an installation with more than one process."""
 
     kubeconfig: Path | None = None
-    """A kubeconfig file, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
+    """The kubeconfig of `cluster.name`, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
     namespace: str = "default"
+    """Where Jobs run, on every cluster."""
 
 
 class Cluster(_Section, frozen=True):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from nexus import __version__
+from nexus.cassandra.claims import CassandraClaims
+from nexus.cassandra.connection import open_session
+from nexus.cassandra.driver import Session
+from nexus.cassandra.run_store import CassandraRunStore
 from nexus.config import Config
 from nexus.domain.errors import ConfigError
 from nexus.domain.job import Materializer
@@ -18,14 +24,26 @@ from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, reque
 from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.cluster.local import LocalCluster
 from nexus.embedded.event_log import SqliteEventLog
+from nexus.embedded.leadership import Alone
 from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
-from nexus.ports import Claims, Cluster, EventLog, PayloadStore, RunStore, Templates
+from nexus.kafka.client import connection
+from nexus.kafka.event_log import KafkaEventLog
+from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.lease import Lease
+from nexus.kubernetes.shards import shards
+from nexus.payload_urls import SignedUrls
+from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, PayloadUrls, RunStore, Templates
+from nexus.s3 import PresignedUrls, S3PayloadStore
 from streams.embedded import EmbeddedDriver
+from streams.faust import FaustDriver
+from streams.kafka import KafkaDriver
 from streams.processor import Driver, Processor
+from streams.retry import retry
 
 __all__ = ["Engines", "now"]
 
@@ -47,11 +65,15 @@ class Engines:
         self._state = state
         self._stack = stack
         self._log: SqliteEventLog | None = None
+        self._kafka: KafkaEventLog | None = None
+        self._session: Session | None = None
         self._store: RunStore | None = None
         self._claims: Claims | None = None
         self._payloads: PayloadStore | None = None
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
+        self._shards = shards(config)
+        self._connections: dict[str, Connection] = {}
 
     def topics(self) -> dict[str, int]:
         """Every topic, and its number of partitions."""
@@ -65,12 +87,19 @@ class Engines:
         }
 
     def cluster_names(self) -> list[str]:
-        return [self.config.cluster.name]
+        return list(self._shards) or [self.config.cluster.name]
 
     async def log(self) -> EventLog:
-        return self._sqlite_log()
+        if not self.config.kafka.servers:
+            return self._embedded_log()
+        if self._kafka is None:
+            log = KafkaEventLog(self.config.kafka, {RUNS: self.config.log.run_partitions})
+            await retry(log.start)
+            self._stack.push_async_callback(log.close)
+            self._kafka = log
+        return self._kafka
 
-    def _sqlite_log(self) -> SqliteEventLog:
+    def _embedded_log(self) -> SqliteEventLog:
         if self._log is None:
             state = self._embedded("event log", "kafka.servers")
             self._log = SqliteEventLog(state.log, self.topics(), time.time)
@@ -87,9 +116,19 @@ class Engines:
 
         `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app.
         """
-        return EmbeddedDriver(self._sqlite_log(), topics, processor, consumers=consumers, clock=now)
+        if not self.config.kafka.servers:
+            return EmbeddedDriver(self._embedded_log(), topics, processor, consumers=consumers, clock=now)
+        brokers = connection(self.config.kafka)
+        if consumers is None:
+            return KafkaDriver(brokers, topics, processor, consumers=None, clock=now)
+        group = f"{self.config.placement.installation}.{consumers}"
+        driver = FaustDriver if by_cluster else KafkaDriver
+        return driver(brokers, topics, processor, consumers=group, clock=now)
 
     async def store(self) -> RunStore:
+        if self._store is None and self._on_cassandra:
+            session = await self._cassandra()
+            self._store = await CassandraRunStore.open(session, self.config.cassandra, now)
         if self._store is None:
             store = SqliteRunStore(self._embedded("run store", "cassandra.hosts").projections)
             self._stack.callback(store.close)
@@ -97,16 +136,39 @@ class Engines:
         return self._store
 
     async def claims(self) -> Claims:
+        if self._claims is None and self._on_cassandra:
+            lifetime = self.config.cassandra.row_lifetime
+            self._claims = await CassandraClaims.open(await self._cassandra(), lifetime)
         if self._claims is None:
             claims = SqliteClaims(self._embedded("run store", "cassandra.hosts").claims)
             self._stack.callback(claims.close)
             self._claims = claims
         return self._claims
 
+    @property
+    def _on_cassandra(self) -> bool:
+        return bool(self.config.cassandra.hosts or self.config.cassandra.bundle)
+
+    async def _cassandra(self) -> Session:
+        if self._session is None:
+            session = self._session = await retry(partial(open_session, self.config.cassandra))
+            self._stack.push_async_callback(session.close)
+        return self._session
+
     async def payloads(self) -> PayloadStore:
+        if self._payloads is None and self.config.s3.bucket:
+            store = S3PayloadStore(self.config.s3)
+            await retry(store.start)
+            self._stack.push_async_callback(store.close)
+            self._payloads = store
         if self._payloads is None:
             self._payloads = FolderPayloadStore(self._embedded("payload store", "s3.bucket").payloads)
         return self._payloads
+
+    async def urls(self) -> PayloadUrls:
+        signed = SignedUrls(self.signer())
+        payloads = await self.payloads() if self.config.s3.presign else None
+        return PresignedUrls(payloads, signed) if isinstance(payloads, S3PayloadStore) else signed
 
     async def templates(self) -> Templates:
         if self._templates is None:
@@ -115,9 +177,34 @@ class Engines:
 
     async def clusters(self) -> Mapping[str, Cluster]:
         if self._clusters is None:
-            cluster = await self._local_cluster()
-            self._clusters = {cluster.name: cluster}
+            if self._shards:
+                self._clusters = {name: await self._shard(name) for name in self._shards}
+            else:
+                cluster = await self._local_cluster()
+                self._clusters = {cluster.name: cluster}
         return self._clusters
+
+    async def leadership(self, cluster: str, work: str) -> Leadership:
+        """Of the processes that could do this work on the cluster."""
+        if cluster not in self._shards:
+            return Alone()
+        return Lease(
+            await self._connection(cluster),
+            self.config.kubernetes.namespace,
+            f"{self.config.placement.installation}-{work}",
+            holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+            clock=now,
+        )
+
+    async def _shard(self, name: str) -> KubernetesCluster:
+        return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
+
+    async def _connection(self, name: str) -> Connection:
+        if name not in self._connections:
+            connection = self._connections[name] = Connection(name, self._shards[name])
+            await connection.open()
+            self._stack.push_async_callback(connection.close)
+        return self._connections[name]
 
     async def _local_cluster(self) -> LocalCluster:
         state = self._embedded("cluster", "kubernetes.kubeconfig")

@@ -5,13 +5,13 @@ Every method may raise `Unavailable` (nothing happened) or `OutcomeUnknown` (it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from nexus.domain.events import Event
+from nexus.domain.events import Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
 from nexus.domain.template import Template, Workgroup
@@ -27,9 +27,11 @@ __all__ = [
     "EventLog",
     "Folded",
     "HistoryEntry",
+    "Leadership",
     "Listed",
     "Partition",
     "PayloadStore",
+    "PayloadUrls",
     "Position",
     "Record",
     "RunFilter",
@@ -183,6 +185,14 @@ class PayloadStore(Protocol):
     async def delete(self, key: str) -> None: ...
 
 
+class PayloadUrls(Protocol):
+    """Where an algorithm reads its payload without any credentials of its own."""
+
+    async def url(self, request: RunRequested, now: datetime, beyond: timedelta) -> str:
+        """Good for as long as the request asked for, counted from `beyond` on."""
+        ...
+
+
 class Templates(Protocol):
     """The algorithms and workgroups that are deployed, as they are now. InvalidInput is raised for what is broken."""
 
@@ -248,6 +258,20 @@ class Cluster(Protocol):
         """What the cluster said about the Job and its pods, oldest first, as `reason: message`."""
         ...
 
-    def watch(self) -> AsyncIterator[Listed | Change]:
-        """A `Listed`, then every change after it. Ends when the connection does: watch again, and list again."""
+    def watch(self) -> AsyncGenerator[Listed | Change]:
+        """A `Listed`, then every change after it, those of one object in order; those of a Job and of its pods may
+        pass each other. Ends where it cannot go on without a gap: watch again, and list again.
+        """
+        ...
+
+
+class Leadership(Protocol):
+    """The right to a work that one process at a time may do."""
+
+    async def lead(self, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the right, and do the work while it lasts; then wait again. Returns when the work has returned.
+
+        The work is given the number of this term, greater than that of any before. It is cancelled, and has ended,
+        before another process may begin, and before this raises or returns.
+        """
         ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import uuid_utils
@@ -15,6 +17,8 @@ from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
 from nexus.embedded.templates import FolderTemplates
 from nexus.engines import Engines, now
+from nexus.journal import Journal
+from nexus.ports import Cluster
 from streams.collector import Collector
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
@@ -25,6 +29,9 @@ from streams.supervisor import Supervisor
 from streams.watcher import Watcher
 
 __all__ = ["STREAMS", "Role", "Spawn", "services"]
+
+_SETTLE_AFTER = timedelta(seconds=30)
+"""An append is given up after ten seconds, and a broker keeps no request that much longer."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -91,7 +98,7 @@ async def scheduler(role: Role) -> None:
             Window[Ack](limits.window, limits.window_bytes),
             _throttle(engines),
             engines.materializer(),
-            engines.signer(),
+            await engines.urls(),
             now,
             time.monotonic,
             role.spawn,
@@ -104,8 +111,9 @@ async def scheduler(role: Role) -> None:
 async def watcher(role: Role) -> None:
     """Publishes what the clusters show of our runs."""
     journal = await role.engines.journal("watcher")
-    for cluster in (await role.engines.clusters()).values():
-        role.spawn(Watcher(cluster, journal, now).run())
+    for name, cluster in (await role.engines.clusters()).items():
+        leadership = await role.engines.leadership(name, "watcher")
+        role.spawn(leadership.lead(partial(_watch, cluster, journal)))
 
 
 STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
@@ -115,6 +123,11 @@ STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
     "watcher": watcher,
 }
 """Every role without a path of its own."""
+
+
+async def _watch(cluster: Cluster, journal: Journal, _term: int) -> None:
+    """Each term begins with a list of everything."""
+    await Watcher(cluster, journal, now).run()
 
 
 async def services(role: Role) -> Services:
@@ -131,14 +144,18 @@ async def services(role: Role) -> Services:
         payloads=await engines.payloads(),
         templates=templates,
         signer=engines.signer(),
+        urls=await engines.urls(),
         materializer=engines.materializer(),
         clusters=set(engines.cluster_names()),
         clock=now,
         new_id=lambda: str(uuid_utils.uuid7()),
         host=socket.gethostname(),
+        spawn=role.spawn,
         place_within=config.placement.deadline,
+        settle_after=_SETTLE_AFTER,
         read_wait=config.http.read_wait,
-        inline_limit=config.payload.inline_limit,
+        # Algorithms that read from S3 itself can read nothing that is not there.
+        inline_limit=0 if config.s3.presign else config.payload.inline_limit,
         max_body=config.http.max_body,
     )
 

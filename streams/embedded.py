@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 
 import structlog
 
 from nexus.domain.errors import Unavailable
 from nexus.embedded.event_log import SqliteEventLog
-from nexus.ports import Partition, Record
+from nexus.ports import Partition
+from streams.acks import Acks
 from streams.processor import Clock, Delivery, Processor
+from streams.progress import Progress
 
 __all__ = ["EmbeddedDriver"]
 
@@ -21,37 +21,8 @@ _log = structlog.get_logger(__name__)
 
 _TICK = 0.02
 """Seconds between two looks at an idle log: how far the watermark may lag behind."""
-_TOO_LONG = timedelta(seconds=60)
 _PAUSE = 0.5
 """Seconds before a batch is delivered again that failed because something was away."""
-
-
-class _Partition:
-    """Which records of a partition were handed over, and up to which all of them are acknowledged."""
-
-    def __init__(self, topic: str, number: int, start: int) -> None:
-        self.key = Partition(topic, number)
-        self.next = start
-        self.committed = start
-        self._acknowledged: list[int] = []
-        self._held: list[int] = []
-
-    def deliver(self, record: Record) -> Delivery:
-        offset = record.position.offset
-        self.next = offset + 1
-        heapq.heappush(self._held, offset)
-        return Delivery(record, partial(self._acknowledge, offset))
-
-    def _acknowledge(self, offset: int) -> None:
-        heapq.heappush(self._acknowledged, offset)
-
-    def settled(self) -> int:
-        """The offset below which everything is acknowledged: never past a record that is still held."""
-        while self._held and self._acknowledged and self._acknowledged[0] <= self._held[0]:
-            # A batch that was delivered twice may be acknowledged twice: the second word finds nothing held.
-            if heapq.heappop(self._acknowledged) == self._held[0]:
-                heapq.heappop(self._held)
-        return self._held[0] if self._held else self.next
 
 
 class EmbeddedDriver:
@@ -76,54 +47,46 @@ class EmbeddedDriver:
         self._consumers = consumers
         self._clock = clock
         self._batch = batch
-        self._busy_since: datetime | None = None
+        self._partitions: dict[Partition, Acks] = {}
+        self._progress = Progress(consumers, clock)
 
     def problem(self) -> str | None:
-        """What keeps this processor from going on, once it has been at one batch for longer than anything should take."""
-        busy_for = self._clock() - self._busy_since if self._busy_since else timedelta(0)
-        if busy_for < _TOO_LONG:
-            return None
-        return (
-            f"{self._consumers} has been at the same batch for {busy_for.total_seconds():.0f} s: see its log"
-        )
+        return self._progress.problem()
 
     async def run(self) -> None:
         """Until cancelled; then what was acknowledged is committed."""
-        partitions = await self._assign()
-        every = [partition.key for partition in partitions]
-        await self._processor.assigned(every, every)
+        self._partitions = await self._assign()
+        await self._processor.assigned(list(self._partitions), list(self._partitions))
         arrival = asyncio.Event()
         self._log.subscribe(arrival)
-        committer = asyncio.create_task(self._commit_regularly(partitions))
+        committer = asyncio.create_task(self._commit_regularly())
         try:
             while True:
                 arrival.clear()
-                if not await self._pass(partitions):
+                if not await self._pass():
                     await self._idle(arrival)
         finally:
             committer.cancel()
             self._log.unsubscribe(arrival)
-            await self._commit(partitions)
+            await self._commit()
 
-    async def _assign(self) -> list[_Partition]:
+    async def _assign(self) -> dict[Partition, Acks]:
         counts = await self._log.topics()
-        partitions = []
-        for topic in self._topics:
-            for number in range(counts[topic]):
-                if self._consumers is None:
-                    start = await self._log.end(topic, number)
-                else:
-                    start = await self._log.committed(self._consumers, topic, number)
-                partitions.append(_Partition(topic, number, start))
-        return partitions
+        every = [Partition(topic, number) for topic in self._topics for number in range(counts[topic])]
+        return {partition: Acks(await self._start(partition)) for partition in every}
 
-    async def _pass(self, partitions: Sequence[_Partition]) -> int:
+    async def _start(self, partition: Partition) -> int:
+        if self._consumers is None:
+            return await self._log.end(*partition)
+        return await self._log.committed(self._consumers, *partition)
+
+    async def _pass(self) -> int:
         """Deliver what there is, and say how far in time all of it reaches."""
         reached = self._clock()
         deliveries = []
-        for partition in partitions:
-            records = await self._log.read(*partition.key, partition.next, self._batch)
-            deliveries += [partition.deliver(record) for record in records]
+        for partition, acks in self._partitions.items():
+            records = await self._log.read(*partition, acks.next, self._batch)
+            deliveries += [acks.deliver(record) for record in records]
             if len(records) == self._batch:
                 reached = min(reached, datetime.fromtimestamp(records[-1].timestamp, UTC))
         if deliveries:
@@ -132,7 +95,7 @@ class EmbeddedDriver:
         return len(deliveries)
 
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
-        self._busy_since = self._clock()
+        self._progress.waits()
         while True:
             try:
                 await self._processor.process(deliveries)
@@ -141,7 +104,7 @@ class EmbeddedDriver:
                 await asyncio.sleep(_PAUSE)
             else:
                 break
-        self._busy_since = None
+        self._progress.made()
 
     async def _idle(self, arrival: asyncio.Event) -> None:
         """Until something arrives. While nothing does, everything there is has been delivered."""
@@ -154,21 +117,21 @@ class EmbeddedDriver:
             except TimeoutError:
                 await self._processor.caught_up(now)
 
-    async def _commit_regularly(self, partitions: Sequence[_Partition]) -> None:
+    async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(_PAUSE)
             try:
-                await self._commit(partitions)
+                await self._commit()
             except Unavailable as error:
                 _log.warning("commit_waits", consumers=self._consumers, problem=str(error))
 
-    async def _commit(self, partitions: Sequence[_Partition]) -> None:
+    async def _commit(self) -> None:
         # Without a group as well: this is what forgets the records.
-        settled = {partition.key: partition.settled() for partition in partitions}
+        settled = {partition: acks.settled() for partition, acks in self._partitions.items()}
         if self._consumers is None:
             return
-        moved = {p.key: settled[p.key] for p in partitions if settled[p.key] > p.committed}
+        moved = {at: offset for at, offset in settled.items() if offset > self._partitions[at].committed}
         if moved:
             await self._log.commit(self._consumers, moved)
-            for partition in partitions:
-                partition.committed = max(partition.committed, moved.get(partition.key, 0))
+            for at, offset in moved.items():
+                self._partitions[at].committed = max(self._partitions[at].committed, offset)

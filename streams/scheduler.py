@@ -12,7 +12,6 @@ import msgspec
 import structlog
 
 from nexus.domain.admission import Entry, Window, retry_delay, should_park
-from nexus.domain.duration import parse_duration
 from nexus.domain.errors import NexusError, Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
@@ -25,12 +24,11 @@ from nexus.domain.events import (
     TerminalFact,
 )
 from nexus.domain.job import Materializer, is_ours
-from nexus.domain.payload import PayloadSigner
 from nexus.domain.placement import Create, Drop, Record, Wait, place, refused
 from nexus.domain.run import Run
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.journal import Journal
-from nexus.ports import Cluster, Partition, RunStore
+from nexus.ports import Cluster, Partition, PayloadUrls, RunStore
 from streams.processor import Ack, Clock, Delivery
 
 __all__ = ["Scheduler", "Starts", "Throttle"]
@@ -80,7 +78,7 @@ class Scheduler:
         window: Window[Ack],
         throttle: Throttle,
         materializer: Materializer,
-        signer: PayloadSigner,
+        urls: PayloadUrls,
         clock: Clock,
         monotonic: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -91,7 +89,7 @@ class Scheduler:
         self._window = window
         self._throttle = throttle
         self._materializer = materializer
-        self._signer = signer
+        self._urls = urls
         self._clock = clock
         self._monotonic = monotonic
         self._spawn = spawn
@@ -221,7 +219,7 @@ class Scheduler:
         return self._monotonic() - asked
 
     async def _create(self, entry: Entry[Ack], run: Run, parent_uid: str, identity: str) -> None:
-        job = self._materializer.job(run.request, self._payload_url(run), parent_uid)
+        job = self._materializer.job(run.request, await self._payload_url(run), parent_uid)
         started = self._monotonic()
         try:
             created = await self._cluster.create(job)
@@ -258,12 +256,10 @@ class Scheduler:
         elif error.status == 429 or error.status >= 500:
             self._throttle.bucket.pushed_back(self._monotonic(), error.retry_after)
 
-    def _payload_url(self, run: Run) -> str:
+    async def _payload_url(self, run: Run) -> str:
         """Good for as long as the run may take, and as long as its request asked for after that."""
-        request = run.request
-        deadline = timedelta(seconds=request.spec.runtime_environment.deadline_seconds or 0)
-        valid_for = deadline + parse_duration("payloadValidFor", request.payload_valid_for)
-        return self._signer.url(request.algorithm, run.id, request.content_hash, self._clock(), valid_for)
+        deadline = timedelta(seconds=run.request.spec.runtime_environment.deadline_seconds or 0)
+        return await self._urls.url(run.request, self._clock(), deadline)
 
     def _done(self, entry: Entry[Ack]) -> None:
         """No Job comes of this entry."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from datetime import datetime
 from functools import partial
 
@@ -28,7 +29,7 @@ _USUAL_WAITS = {"", "ContainerCreating", "PodInitializing"}
 
 
 class _Seen(msgspec.Struct):
-    """One run as the cluster shows it. `essence` is what was last published."""
+    """One run as the cluster shows it. `essence` is what was last published. Pods stay, also those that went."""
 
     algorithm: str
     job: JobView | None = None
@@ -51,23 +52,24 @@ class Watcher:
 
     async def run(self) -> None:
         """Until cancelled: watch, and again when the watch ends."""
-        publisher = asyncio.create_task(self._publish_changes())
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._publish_changes())
             while True:
                 try:
-                    async for change in self._cluster.watch():
-                        self._listed(change) if isinstance(change, Listed) else self._apply(change)
+                    async with aclosing(self._cluster.watch()) as changes:
+                        async for change in changes:
+                            self._listed(change) if isinstance(change, Listed) else self._apply(change)
                 except Unavailable as error:
                     _log.warning("cluster_not_heard", cluster=self._cluster.name, problem=str(error))
-                    await asyncio.sleep(_PAUSE)
-        finally:
-            publisher.cancel()
+                await asyncio.sleep(_PAUSE)
 
     def _listed(self, listed: Listed) -> None:
         """What we knew and is not in the list went while nobody watched."""
         there = {job.metadata.name for job in listed.jobs}
-        for name, seen in self._seen.items():
-            if name not in there and seen.job is not None and not seen.gone:
+        for name, seen in [*self._seen.items()]:
+            if seen.job is None:
+                del self._seen[name]
+            elif name not in there and not seen.gone:
                 seen.gone = True
                 self._mark(name)
         things: list[JobView | PodView] = [*listed.jobs, *listed.pods]
@@ -85,12 +87,22 @@ class Watcher:
         if isinstance(thing, JobView):
             seen.job = thing
             seen.gone = change.kind == "DELETED"
+        elif seen.job is None and change.kind == "DELETED":
+            # Its Job went before it, and was reported with all that it showed.
+            self._forget(name, thing)
+            return
         else:
             seen.pods[thing.metadata.name] = thing
             waiting = thing.waiting
             if waiting and waiting.reason not in _USUAL_WAITS:
                 seen.waited = waiting
         self._mark(name)
+
+    def _forget(self, name: str, pod: PodView) -> None:
+        seen = self._seen[name]
+        seen.pods.pop(pod.metadata.name, None)
+        if not seen.pods:
+            del self._seen[name]
 
     def _mark(self, name: str) -> None:
         self._changed[name] = None
@@ -105,7 +117,9 @@ class Watcher:
             now = self._clock()
             observations = []
             for name in changed:
-                seen = self._seen[name]
+                seen = self._seen.get(name)
+                if seen is None or seen.job is None:
+                    continue  # a pod may be shown before its Job, or after it
                 if (essence := _essence(seen)) != seen.essence:
                     seen.essence = essence
                     observations.append(self._observation(name, seen, cluster_id, now))
@@ -139,4 +153,4 @@ def _essence(seen: _Seen) -> object:
         (name, pod.status.phase, pod.status.reason, pod.started_at is not None, pod.terminated is not None)
         for name, pod in sorted(seen.pods.items())
     ]
-    return (job is not None, seen.gone, deleting, conditions, pods, seen.waited)
+    return (seen.gone, deleting, conditions, pods, seen.waited)

@@ -1,14 +1,46 @@
-"""Addresses of the real servers that tests use."""
+"""The real servers that tests use.
+
+Each is looked for in this order: at an address that the environment gives, among those that `make services` started,
+in a Docker engine, as a process of this machine. Where none of these is possible, its tests are skipped, loudly.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
 
-__all__ = ["S3Server", "cassandra_server", "kafka_server", "kubernetes_server", "s3_server"]
+from infra.services import S3, Cassandra, Kafka, Kubernetes, MissingTool, SecureKafka, Server
+from infra.services.lending import lent
+from nexus.config import Cassandra as CassandraConfig
+from tests.cassandra import drop_keyspace, fresh_keyspace
+from tests.containers import (
+    cassandra_container,
+    docker_answers,
+    kafka_container,
+    kubernetes_container,
+    s3_container,
+)
+
+__all__ = [
+    "S3Server",
+    "cassandra_schema",
+    "cassandra_server",
+    "kafka_server",
+    "kubernetes_server",
+    "pytest_terminal_summary",
+    "s3_server",
+    "secure_kafka_server",
+]
+
+_Kind = TypeVar("_Kind", bound=Server)
+_MISSING = pytest.StashKey[list[str]]()
 
 
 class S3Server(msgspec.Struct, frozen=True):
@@ -17,33 +49,84 @@ class S3Server(msgspec.Struct, frozen=True):
     secret_key: str
 
 
-def _address(variable: str) -> str:
-    address = os.environ.get(variable, "")
-    if not address:
-        pytest.skip(f"{variable} is not set")
-    return address
-
-
 @pytest.fixture(scope="session")
-def kafka_server() -> str:
+def kafka_server(pytestconfig: pytest.Config) -> Iterator[str]:
     """`host:port` of a broker."""
-    return _address("NEXUS_TEST_KAFKA")
+    with _found(Kafka, kafka_container, pytestconfig) as variables:
+        yield variables["NEXUS_TEST_KAFKA"]
 
 
 @pytest.fixture(scope="session")
-def cassandra_server() -> str:
+def secure_kafka_server(pytestconfig: pytest.Config) -> Iterator[SecureKafka]:
+    """A broker with TLS, client certificates and passwords: always a process of this machine."""
+    with _process(SecureKafka, pytestconfig) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cassandra_server(pytestconfig: pytest.Config) -> Iterator[str]:
     """`host:port` of a node."""
-    return _address("NEXUS_TEST_CASSANDRA")
+    with _found(Cassandra, cassandra_container, pytestconfig) as variables:
+        yield variables["NEXUS_TEST_CASSANDRA"]
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> S3Server:
-    return S3Server(
-        _address("NEXUS_TEST_S3"), _address("NEXUS_TEST_S3_ACCESS_KEY"), _address("NEXUS_TEST_S3_SECRET_KEY")
-    )
+def cassandra_schema(cassandra_server: str) -> Iterator[CassandraConfig]:
+    """A keyspace with the schema, for this session of tests alone."""
+    config = CassandraConfig(hosts=cassandra_server, keyspace=f"nexus_test_{os.getpid()}", replicas=1)
+    asyncio.run(fresh_keyspace(config))
+    yield config
+    asyncio.run(drop_keyspace(config))
 
 
 @pytest.fixture(scope="session")
-def kubernetes_server() -> Path:
-    """The kubeconfig of an administrator."""
-    return Path(_address("NEXUS_TEST_KUBECONFIG"))
+def s3_server(pytestconfig: pytest.Config) -> Iterator[S3Server]:
+    with _found(S3, s3_container, pytestconfig) as variables:
+        yield S3Server(*(variables[f"NEXUS_TEST_S3{part}"] for part in ("", "_ACCESS_KEY", "_SECRET_KEY")))
+
+
+@pytest.fixture(scope="session")
+def kubernetes_server(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """The kubeconfig of an administrator; the pods are played by kwok, as their labels say."""
+    with _found(Kubernetes, kubernetes_container, pytestconfig) as variables:
+        yield Path(variables["NEXUS_TEST_KUBECONFIG"])
+
+
+@contextmanager
+def _found(
+    kind: type[Server],
+    container: Callable[[], AbstractContextManager[Mapping[str, str]]],
+    config: pytest.Config,
+) -> Iterator[Mapping[str, str]]:
+    """The address of a server, as the variables that it is known by."""
+    usual = kind()
+    given = {name: os.environ[name] for name in usual.variables if name in os.environ}
+    if given:
+        if absent := usual.variables.keys() - given:
+            pytest.fail(f"{sorted(given)} is set, but {sorted(absent)} is not")
+        yield given
+    elif not usual.running() and docker_answers():
+        with container() as variables:
+            yield variables
+    else:
+        with _process(kind, config) as server:
+            yield server.variables
+
+
+@contextmanager
+def _process(kind: type[_Kind], config: pytest.Config) -> Iterator[_Kind]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and not kind().running():
+        reporter.write_line(f"starting {kind.name}; the first time it is installed too, which takes minutes")
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(lent(kind))
+        except MissingTool as missing:
+            config.stash.setdefault(_MISSING, []).append(str(missing))
+            pytest.skip(str(missing))
+        yield server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for advice in config.stash.get(_MISSING, []):
+        terminalreporter.write_line(f"NOT TESTED on {advice}", red=True, bold=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -92,7 +92,7 @@ class SimulatedCluster(Cluster):
         await self._reached()
         return list(self._said.get(job, []))
 
-    async def watch(self) -> AsyncIterator[Listed | Change]:
+    async def watch(self) -> AsyncGenerator[Listed | Change]:
         await self._reached()
         changes: asyncio.Queue[Change | None] = asyncio.Queue()
         self._watches.add(changes)

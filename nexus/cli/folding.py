@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nexus.cli.render import err
-from nexus.cli.state import open_log
+from nexus.cli.state import open_state
 from nexus.domain.errors import ConfigError
 from nexus.domain.topics import DEAD_LETTERS, REQUESTS, RUNS
 from nexus.embedded.event_log import SqliteEventLog
@@ -35,7 +35,7 @@ _CHUNK = 1000
 async def verify(state: Path) -> audit.Verification:
     """Of a copy of the projections: a Nexus that goes on meanwhile is never caught in the middle."""
     folder = StateFolder(state)
-    with open_log(state) as log, TemporaryDirectory(prefix="nexus-verify-") as scratch:
+    with open_state(folder) as log, TemporaryDirectory(prefix="nexus-verify-") as scratch:
         if not folder.projections.exists():
             raise ConfigError(f"{folder.root} has no projections: make them with `nexus rebuild`")
         # The order matters: all that the ledger had folded by now is in the copy, and all that is in the copy is in
@@ -60,7 +60,7 @@ async def rebuild(state: Path) -> int:
     fresh = folder.projections.with_name("projections.fresh.db")
     with (
         folder.owned(),
-        open_log(state) as log,
+        open_state(folder) as log,
         TemporaryDirectory(prefix="nexus-rebuild-") as scratch,
     ):
         _remove(fresh)

@@ -1,4 +1,4 @@
-"""Reading the log of a state folder, beside the Nexus that writes it: `nexus results` and `nexus replay`."""
+"""Reading the log beside the Nexus that writes it: `nexus results` and `nexus replay`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from nexus.cli.options import Algorithm, Json, Since, State, Until, moment
+from nexus.cli.options import Algorithm, ConfigFile, Json, Since, State, Until, moment
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import Event, RunEnded
 from nexus.domain.ids import parse_request_id
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def results(
     state: State = Path(".nexus"),
+    config: ConfigFile = None,
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Start with the first that is kept.")
     ] = False,
@@ -50,7 +51,7 @@ def results(
     async def tell() -> None:
         from nexus.cli.state import open_log
 
-        with open_log(state) as log:
+        async with open_log(state, config) as log:
             async for record in _notifications(
                 log, from_start=from_beginning or no_follow, follow=not no_follow
             ):
@@ -70,17 +71,21 @@ def replay(
         list[str] | None, typer.Option(help="Instead of all requests and nexus.runs; may be given again.")
     ] = None,
     state: State = Path(".nexus"),
+    config: ConfigFile = None,
     _as_json: Annotated[bool, typer.Option("--json", help="Always so here.")] = True,
 ) -> None:
     """Print what was said, in the order in which the log took it: one CloudEvent (JSON) per line."""
     of_run = parse_request_id(run) if run else None
     asyncio.run(
-        _replay(state, topic or [], of_run, algorithm, moment("--since", since), moment("--until", until))
+        _replay(
+            state, config, topic or [], of_run, algorithm, moment("--since", since), moment("--until", until)
+        )
     )
 
 
 async def _replay(
     state: Path,
+    config: Path | None,
     wanted: list[str],
     run: str | None,
     algorithm: str | None,
@@ -91,7 +96,7 @@ async def _replay(
     from nexus.cli.state import open_log
     from streams.audit import replay as said
 
-    with open_log(state) as log:
+    async with open_log(state, config) as log:
         there = sorted(await log.topics())
         for name in wanted:
             if name not in there:

@@ -54,11 +54,28 @@ def dev(
     templates: Annotated[Path | None, typer.Option(help="The folder with the manifests.")] = None,
     slots: Annotated[int | None, typer.Option(help="How many pods run at a time.")] = None,
     rate: Annotated[float | None, typer.Option(help="Jobs created per second, at most.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Keep the log on Kafka, and not in the folder.")
+    ] = None,
+    cassandra: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Keep the projections on Cassandra.")
+    ] = None,
+    s3: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Keep large payloads in a bucket: s3://NAME or http://HOST:PORT/NAME."
+        ),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Run the algorithms on Kubernetes, and not as processes of this machine."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """All roles in one process, all state in one folder; nothing else is needed.
 
     Algorithms run as processes of this machine. Ctrl-C stops Nexus; what was accepted goes on at the next start.
+    Each engine can be a real one instead: what `nexus topics` and `nexus schema` make is made at the start.
     """
     from nexus.cli import logs, render
     from nexus.config import load
@@ -69,6 +86,10 @@ def dev(
         "templates.folder": templates and str(templates),
         "cluster.slots": slots,
         "throttle.rate": rate,
+        "kafka.servers": kafka,
+        "cassandra.hosts": cassandra,
+        **_bucket(s3),
+        "kubernetes.kubeconfig": kubeconfig and str(kubeconfig),
     }
     settings = load(config, os.environ, flags)
     if not settings.templates.folder.is_dir():
@@ -88,6 +109,18 @@ def dev(
 
     asyncio.run(serve(settings, folder, ROLES, announce))
     render.err().print(f"stopped; everything accepted is kept in {folder.root}")
+
+
+def _bucket(url: str | None) -> dict[str, str]:
+    if url is None:
+        return {}
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.strip("/").partition("/")
+    if scheme == "s3" and host and not path:
+        return {"s3.bucket": host}
+    if scheme in {"http", "https"} and host and path and "/" not in path:
+        return {"s3.endpoint": f"{scheme}://{host}", "s3.bucket": path}
+    raise ConfigError(f"--s3 {url}: write s3://NAME for a bucket of AWS, or http://HOST:PORT/NAME")
 
 
 def config(file: ConfigFile = None, as_json: Json = False) -> None:

@@ -18,7 +18,7 @@ from nexus.domain.events import (
     RunObserved,
     RunSchedulingFailed,
 )
-from nexus.domain.observed import Terminated
+from nexus.domain.observed import Condition, Terminated
 from nexus.domain.run import Run
 
 __all__ = ["RULES", "Failure", "Rule", "diagnose", "silent", "vanished"]
@@ -34,7 +34,10 @@ _TOO_LONG = "Algorithm exceeded its max allowed run time limit or retry attempt 
 
 
 class Sight(msgspec.Struct, frozen=True):
-    """What the rules look at: the reason and message of the Job's `Failed` condition, the last pod's end and wait."""
+    """What the rules look at: the reason and message of the Job's `Failed` condition, and what the last pod shows.
+
+    `unplaced` is why no node took it, `disrupted` why it was taken from its node.
+    """
 
     reason: str
     message: str
@@ -44,6 +47,8 @@ class Sight(msgspec.Struct, frozen=True):
     wait_message: str
     pod_reason: str
     pod_message: str
+    unplaced: str
+    disrupted: str
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -69,7 +74,7 @@ def _exit(sight: Sight) -> str:
 
 
 def _wait(sight: Sight) -> str:
-    return f"{sight.waited}: {sight.wait_message}" if sight.waited else sight.pod_message
+    return f"{sight.waited}: {sight.wait_message}" if sight.waited else sight.unplaced or sight.pod_message
 
 
 RULES: tuple[Rule, ...] = (
@@ -134,9 +139,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Evicted",
         RunFailed,
-        lambda sight: sight.pod_reason in {"Evicted", "NodeLost", "Preempted"},
+        lambda sight: bool(sight.disrupted) or sight.pod_reason in {"Evicted", "NodeLost", "Preempted"},
         _FATAL.format("its pod was taken from its node."),
-        lambda sight: sight.pod_message,
+        lambda sight: sight.pod_message or sight.disrupted,
         "Submit the run again; if it happens often, look at the node's resources and the pod's priority.",
     ),
     Rule(
@@ -214,4 +219,10 @@ def _sight(observed: RunObserved) -> Sight:
         wait_message=observed.waited.message if observed.waited else "",
         pod_reason=last.status.reason if last else "",
         pod_message=last.status.message if last else "",
+        unplaced=_words(last.unschedulable if last else None),
+        disrupted=_words(last.disruption if last else None),
     )
+
+
+def _words(condition: Condition | None) -> str:
+    return ": ".join(filter(None, (condition.reason, condition.message))) if condition else ""

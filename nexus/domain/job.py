@@ -14,7 +14,15 @@ from nexus.domain.observed import JobView
 from nexus.domain.quantity import scale_cpu
 from nexus.domain.template import AlgorithmSpec, ComputeResources, limits_of
 
-__all__ = ["ALGORITHM", "INSTALLATION", "Materializer", "is_ours", "made_for"]
+__all__ = [
+    "ALGORITHM",
+    "COMPONENT",
+    "COMPONENT_VALUE",
+    "INSTALLATION",
+    "Materializer",
+    "is_ours",
+    "made_for",
+]
 
 GROUP = "science.sneaksanddata.com"
 ALGORITHM = f"{GROUP}/algorithm-template-name"

@@ -5,6 +5,7 @@ The names are Kubernetes', so API JSON decodes straight into these and the rest 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -51,13 +52,17 @@ class JobStatus(_Shape, frozen=True):
     completion_time: datetime | None = None
 
 
+def _true(conditions: Iterable[Condition], kind: str) -> Condition | None:
+    return next((c for c in conditions if c.type == kind and c.status == "True"), None)
+
+
 class JobView(_Shape, frozen=True):
     metadata: Metadata
     status: JobStatus = JobStatus()
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of that type where it is true. Only `Complete` and `Failed` are ends of a Job."""
-        return next((c for c in self.status.conditions if c.type == kind and c.status == "True"), None)
+        return _true(self.status.conditions, kind)
 
     @property
     def ended(self) -> bool:
@@ -116,14 +121,39 @@ class PodView(_Shape, frozen=True):
 
     @property
     def started_at(self) -> datetime | None:
-        """When the algorithm's container first ran in this pod; None where it could not be started."""
+        """When the algorithm's container first ran in this pod; None where it could not be started.
+
+        A container that never ran is given an end, and some clusters give it a start too, when its pod is deleted:
+        it is believed of a pod that a kubelet had taken up.
+        """
         for container in self.status.container_statuses:
             for state in (container.last_state, container.state):
-                if state.terminated and state.terminated.started_at and state.terminated.ran:
+                if (
+                    state.terminated
+                    and state.terminated.started_at
+                    and state.terminated.ran
+                    and self.taken_up
+                ):
                     return state.terminated.started_at
                 if state.running and state.running.started_at:
                     return state.running.started_at
         return None
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether a kubelet had said that it runs this pod: it does so before it starts anything of it."""
+        return self.status.start_time is not None
+
+    @property
+    def disruption(self) -> Condition | None:
+        """Why the pod was, or is about to be, taken from its node: eviction, preemption, a lost or deleted node."""
+        return _true(self.status.conditions, "DisruptionTarget")
+
+    @property
+    def unschedulable(self) -> Condition | None:
+        """Why no node takes the pod."""
+        conditions = self.status.conditions
+        return next((c for c in conditions if c.type == "PodScheduled" and c.status == "False"), None)
 
     @property
     def terminated(self) -> Terminated | None:

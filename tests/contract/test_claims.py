@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
+from nexus.cassandra.claims import CassandraClaims
 from nexus.embedded.claims import SqliteClaims
 from nexus.ports import Claim
+from tests.cassandra import cassandra_session
 
 
-@pytest.fixture(params=["embedded"])
-def claims(request, tmp_path):
-    claims = SqliteClaims(tmp_path / "claims.db")
-    yield claims
-    claims.close()
+@pytest.fixture(params=["embedded", "cassandra"])
+def server(request):
+    """How to reach the engine, where it is one that is reached."""
+    return None if request.param == "embedded" else request.getfixturevalue("cassandra_schema")
+
+
+@pytest.fixture
+async def claims(server, tmp_path):
+    if server is None:
+        claims = SqliteClaims(tmp_path / "claims.db")
+        yield claims
+        claims.close()
+    else:
+        async with cassandra_session(server) as session:
+            yield await CassandraClaims.open(session, timedelta(hours=1))
 
 
 async def test_the_first_claim_stands(claims):

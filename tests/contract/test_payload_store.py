@@ -2,37 +2,142 @@
 
 from __future__ import annotations
 
+import uuid
+from datetime import timedelta
+
+import httpx
+import msgspec
 import pytest
+from aiobotocore.session import get_session
 
-from nexus.domain.payload import payload_key
+from nexus.config import S3, Secret
+from nexus.domain.errors import ConfigError, Unavailable
+from nexus.domain.payload import PayloadSigner, payload_key
 from nexus.embedded.payload_store import FolderPayloadStore
+from nexus.payload_urls import SignedUrls
+from nexus.s3 import PresignedUrls, S3PayloadStore
+from tests.factories import after, run_requested
 
-KEY = payload_key("alg", "5a3c4f9b-fd94-48d4-99cd-d9d7cbf6cfd1")
+BUCKET = "contract"
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture
+def key():
+    return payload_key("alg", str(uuid.uuid4()))
+
+
+@pytest.fixture
+def settings(s3_server):
+    return S3(
+        bucket=BUCKET,
+        endpoint=s3_server.endpoint,
+        access_key=s3_server.access_key,
+        secret_key=Secret(s3_server.secret_key),
+        prefix="some/where",
+    )
+
+
+@pytest.fixture
+async def s3(settings):
+    opening = get_session().create_client(
+        "s3",
+        region_name=settings.region,
+        endpoint_url=settings.endpoint,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=str(settings.secret_key),
+    )
+    async with opening as client:
+        if BUCKET not in [bucket["Name"] for bucket in (await client.list_buckets())["Buckets"]]:
+            await client.create_bucket(Bucket=BUCKET)
+    store = S3PayloadStore(settings)
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["embedded", "s3"])
 def payloads(request, tmp_path):
-    return FolderPayloadStore(tmp_path / "payloads")
+    return (
+        FolderPayloadStore(tmp_path / "p") if request.param == "embedded" else request.getfixturevalue("s3")
+    )
 
 
-async def test_bytes_come_back_as_they_were(payloads):
+async def test_bytes_come_back_as_they_were(payloads, key):
     body = bytes(range(256)) * 1000
-    assert "://" in await payloads.put(KEY, body)
-    assert await payloads.get(KEY) == body
+    assert "://" in await payloads.put(key, body)
+    assert await payloads.get(key) == body
 
 
-async def test_what_is_not_there_is_none(payloads):
-    assert await payloads.get(KEY) is None
+async def test_a_body_of_many_parts_comes_back_as_it_was(payloads, key):
+    body = bytes(range(251)) * 100_000
+    await payloads.put(key, body)
+    assert await payloads.get(key) == body
 
 
-async def test_the_last_put_stands(payloads):
-    await payloads.put(KEY, b"one")
-    await payloads.put(KEY, b"two")
-    assert await payloads.get(KEY) == b"two"
+async def test_what_is_not_there_is_none(payloads, key):
+    assert await payloads.get(key) is None
 
 
-async def test_deleting_twice_is_deleting_once(payloads):
-    await payloads.put(KEY, b"one")
-    await payloads.delete(KEY)
-    await payloads.delete(KEY)
-    assert await payloads.get(KEY) is None
+async def test_the_last_put_stands(payloads, key):
+    await payloads.put(key, b"one")
+    await payloads.put(key, b"two")
+    assert await payloads.get(key) == b"two"
+
+
+async def test_deleting_twice_is_deleting_once(payloads, key):
+    await payloads.put(key, b"one")
+    await payloads.delete(key)
+    await payloads.delete(key)
+    assert await payloads.get(key) is None
+
+
+async def test_it_lies_where_upstream_puts_it(s3):
+    assert await s3.put(payload_key("alg", "id"), b"{}") == "s3a://contract/some/where/algorithm=alg/id"
+
+
+async def test_who_holds_a_presigned_address_may_read_and_nobody_else(s3, key):
+    await s3.put(key, b"{}")
+    address = httpx.URL(await s3.presigned(key, timedelta(minutes=5)))
+    parameters = dict(address.params)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(address)).content == b"{}"
+        assert (await client.get(address.copy_with(params={}))).status_code == 403
+        longer = address.copy_with(params=parameters | {"X-Amz-Expires": "301"})
+        assert (await client.get(longer)).status_code == 403
+        other = str(address).replace("algorithm", "algorithms")
+        assert (await client.get(other)).status_code in {403, 404}
+
+
+async def test_a_presigned_address_expires(s3, key):
+    await s3.put(key, b"{}")
+    address = await s3.presigned(key, timedelta(seconds=1))
+    async with httpx.AsyncClient() as client:
+        while (answer := await client.get(address)).status_code == 200:
+            pass
+    assert answer.status_code == 403
+
+
+async def test_a_presigned_address_lasts_for_a_week_at_most(s3, key):
+    address = httpx.URL(await s3.presigned(key, timedelta(days=30)))
+    assert address.params["X-Amz-Expires"] == str(7 * 24 * 3600)
+
+
+async def test_a_payload_that_lies_elsewhere_is_served_by_the_api(s3):
+    signer = PayloadSigner("http://nexus.test", "tenant", b"secret")
+    urls = PresignedUrls(s3, SignedUrls(signer))
+    inline = run_requested()
+    assert (await urls.url(inline, after(0), timedelta(0))).startswith("http://nexus.test/data/")
+    there = run_requested(payload_uri=s3.address(payload_key(inline.algorithm, inline.request_id)))
+    assert "X-Amz-Signature" in await urls.url(there, after(0), timedelta(0))
+
+
+async def test_a_bucket_that_is_not_there(settings):
+    store = S3PayloadStore(msgspec.structs.replace(settings, bucket="nowhere"))
+    with pytest.raises(ConfigError, match=r"s3\.bucket 'nowhere'"):
+        await store.start()
+
+
+async def test_a_server_that_is_away(settings):
+    store = S3PayloadStore(msgspec.structs.replace(settings, endpoint="http://127.0.0.1:1"))
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+        await store.start()

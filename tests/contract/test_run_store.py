@@ -11,22 +11,36 @@ from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, 
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
+from tests.cassandra import cassandra_store
 from tests.factories import run_requested
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, OTHER = Partition("nexus.runs", 0), Partition("nexus.runs", 1)
 
 
-@pytest.fixture(params=["embedded"])
-def store(request, tmp_path):
-    store = SqliteRunStore(tmp_path / "projections.db")
-    yield store
-    store.close()
+@pytest.fixture(params=["embedded", "cassandra", "keyspaces"])
+def server(request):
+    """How to reach the engine, where it is one that is reached."""
+    if request.param == "embedded":
+        return None
+    return replace(request.getfixturevalue("cassandra_schema"), flavour=request.param)
+
+
+@pytest.fixture
+async def store(server, tmp_path):
+    if server is None:
+        store = SqliteRunStore(tmp_path / "projections.db")
+        yield store
+        store.close()
+    else:
+        async with cassandra_store(server) as store:
+            yield store
 
 
 def request_id(number: int) -> str:
-    """A UUIDv7 of that millisecond."""
-    return f"{number:08x}-0000-7000-8000-000000000000"
+    """A UUIDv7 of when that run was queued."""
+    millis = f"{int((START + timedelta(seconds=number)).timestamp() * 1000):012x}"
+    return f"{millis[:8]}-{millis[8:]}-7000-8000-000000000000"
 
 
 def queued(number: int, **fields) -> Run:

@@ -16,6 +16,7 @@ from nexus.domain.payload import PayloadSigner
 from nexus.domain.run import DRY_RUN, Stage, State
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import DEAD_LETTERS, RUNS
+from nexus.payload_urls import SignedUrls
 from nexus.ports import Folded
 from streams.processor import Ack, Delivery
 from streams.scheduler import Scheduler, Starts, Throttle
@@ -54,7 +55,7 @@ class Scheduling:
             self.window,
             Throttle(TokenBucket(rate, burst), self.pending, timedelta(seconds=PARK_AFTER), in_flight),
             MATERIALIZER,
-            SIGNER,
+            SignedUrls(SIGNER),
             installation.clock,
             installation.clock.monotonic,
             installation.spawn,

@@ -47,7 +47,7 @@ def pod(
     state: Mapping[str, Any] | None = None, *, name: str = "pod-1", phase: str = "Failed", **status: Any
 ) -> PodView:
     statuses = [{"name": "main", "state": state}] if state else []
-    return pod_view(name, status={"phase": phase, "containerStatuses": statuses} | status)
+    return pod_view(name, status={"phase": phase, "startTime": START, "containerStatuses": statuses} | status)
 
 
 def terminated(code: int, reason: str = "Error", **members: Any) -> dict[str, Any]:
@@ -56,14 +56,31 @@ def terminated(code: int, reason: str = "Error", **members: Any) -> dict[str, An
     }
 
 
-def disrupted(reason: str) -> dict[str, Any]:
-    return {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason}]}
+def disrupted(reason: str, message: str = "") -> dict[str, Any]:
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+    return {"conditions": [condition]}
 
 
 RUNNING = {"running": {"startedAt": START}}
 STOPPED = terminated(143)
 NEVER_RAN = {"terminated": {"exitCode": 143, "reason": "Error", "finishedAt": END}}
 """What becomes of a container that was waiting when its pod was deleted: an end without a start."""
+
+STOPPED_WHILE_WAITING = pod(STOPPED, startTime=None)
+"""What a cluster without kubelets makes of it: an end and a start, of a pod that was never taken up."""
+UNPLACED = pod(
+    phase="Pending",
+    startTime=None,
+    conditions=[
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available.",
+        }
+    ],
+)
+TAINTED = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
 
 PULL = Waiting(reason="ImagePullBackOff", message="Back-off pulling image")
 CONFIG = Waiting(reason="CreateContainerConfigError", message='secret "absent" not found')
@@ -92,18 +109,23 @@ HISTORIES = [
     ),
     ("imgpull", run_observed(pod(NEVER_RAN), job=failed_job(DEADLINE), waited=PULL), "ImagePull"),
     ("cfgerr", run_observed(pod(NEVER_RAN), job=failed_job(DEADLINE), waited=CONFIG), "ContainerConfig"),
+    (
+        "imgpull, without a kubelet",
+        run_observed(STOPPED_WHILE_WAITING, job=failed_job(DEADLINE), waited=PULL),
+        "ImagePull",
+    ),
     ("hang", run_observed(pod(STOPPED), job=failed_job(DEADLINE)), "DeadlineExceeded"),
     ("hang-pfp", run_observed(pod(STOPPED), job=failed_job(DEADLINE)), "DeadlineExceeded"),
-    ("unsched", run_observed(pod(phase="Pending"), job=failed_job(DEADLINE)), "NotPlaced"),
+    ("unsched", run_observed(UNPLACED, job=failed_job(DEADLINE)), "NotPlaced"),
     (
         "nodenotready",
-        run_observed(pod(STOPPED, **disrupted("DeletionByTaintManager")), job=failed_job(BACKOFF)),
-        "RetriesExhausted",
+        run_observed(pod(STOPPED, **disrupted(*TAINTED)), job=failed_job(BACKOFF)),
+        "Evicted",
     ),
     (
         "nodegone",
         run_observed(pod(RUNNING, **disrupted("DeletionByPodGC")), job=failed_job(BACKOFF)),
-        "RetriesExhausted",
+        "Evicted",
     ),
     ("stock-del", run_observed(pod(RUNNING, phase="Running"), job=failed_job(DEADLINE)), "DeadlineExceeded"),
     (
@@ -238,8 +260,10 @@ def details(name: str) -> list[str]:
         ("imgpull", [DEADLINE[1], "ImagePullBackOff: Back-off pulling image"]),
         ("cfgerr", [DEADLINE[1], 'CreateContainerConfigError: secret "absent" not found']),
         ("hang", [DEADLINE[1]]),
-        ("unsched", [DEADLINE[1], "No container had started when the deadline passed."]),
-        ("nodegone", [BACKOFF[1]]),
+        ("unsched", [DEADLINE[1], "Unschedulable: 0/1 nodes are available."]),
+        ("no pod at all", [DEADLINE[1], "No container had started when the deadline passed."]),
+        ("nodenotready", [BACKOFF[1], ": ".join(TAINTED)]),
+        ("nodegone", [BACKOFF[1], "DeletionByPodGC"]),
         (
             "command not found",
             [BACKOFF[1], "The last container ended with exit code 128 (StartError): exec: no such file"],
@@ -293,11 +317,17 @@ def test_a_pod_has_started_once_its_container_ran(state, started):
     assert (pod(state).started_at is not None) is started
 
 
+def test_an_end_of_a_pod_that_no_kubelet_took_up_is_no_start():
+    assert STOPPED_WHILE_WAITING.started_at is None
+    assert pod(RUNNING, startTime=None).started_at is not None
+
+
 def test_a_container_that_was_restarted_started_when_it_first_ran():
     statuses = [
         {"name": "main", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": terminated(1)}
     ]
-    assert pod_view(status={"containerStatuses": statuses}).started_at is not None
+    view = pod_view(status={"startTime": START, "containerStatuses": statuses})
+    assert view.started_at is not None
 
 
 def test_an_init_container_that_waits_is_seen():

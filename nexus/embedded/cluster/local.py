@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ class LocalCluster:
         await self._remove(record)
         return True
 
-    async def watch(self) -> AsyncIterator[Listed | Change]:
+    async def watch(self) -> AsyncGenerator[Listed | Change]:
         queue = self._watchers.join()
         try:
             records = self._records.values()

@@ -1,0 +1,1 @@
+"""What Nexus is deployed on and tested with."""

@@ -1,0 +1,36 @@
+"""Claims of `Idempotency-Key`s on Cassandra, by insert-if-absent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from nexus.cassandra.driver import Prepared, Session
+from nexus.ports import Claim
+
+__all__ = ["CassandraClaims"]
+
+_CLAIM = (
+    "INSERT INTO claims (algorithm, key, body_hash, request) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"
+)
+
+
+class CassandraClaims:
+    def __init__(self, session: Session, statement: Prepared, lifetime: timedelta) -> None:
+        self._session = session
+        self._statement = statement
+        self._ttl = int(lifetime.total_seconds())
+
+    @classmethod
+    async def open(cls, session: Session, lifetime: timedelta) -> CassandraClaims:
+        """A claim is forgotten after `lifetime`. Raises ConfigError without the schema."""
+        return cls(session, await session.prepare(_CLAIM), lifetime)
+
+    async def claim(self, algorithm: str, key: str, claim: Claim) -> Claim:
+        """After OutcomeUnknown the same claim may stand: asking again tells."""
+        applied, *standing = await self._session.change(
+            self._statement, (algorithm, key, claim.body_hash, claim.request, self._ttl)
+        )
+        if applied:
+            return claim
+        _, _, body_hash, request = standing
+        return Claim(body_hash, request)

@@ -1,0 +1,64 @@
+"""The event log on Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nexus.config import Kafka
+from nexus.domain.errors import ConfigError
+from nexus.domain.topics import NewRecord
+from nexus.kafka.appending import Appender
+from nexus.kafka.client import connection
+from nexus.kafka.reading import Reader
+from nexus.ports import Position, Record
+
+__all__ = ["KafkaEventLog"]
+
+
+class KafkaEventLog:
+    """`fixed` are topics whose number of partitions was chosen for life, as that of `nexus.runs`.
+
+    Start it before use, from the loop that uses it. It finds its brokers again by itself.
+    """
+
+    def __init__(self, kafka: Kafka, fixed: Mapping[str, int]) -> None:
+        self._fixed = fixed
+        arguments = connection(kafka)
+        self._appender = Appender(arguments, fixed)
+        self._reader = Reader(arguments)
+
+    async def start(self) -> None:
+        """Raises Unavailable, or ConfigError where a topic of `fixed` has another number of partitions."""
+        try:
+            await self._check()
+            await self._appender.start()
+        except BaseException:
+            await self._reader.close()
+            raise
+
+    async def close(self) -> None:
+        """What was to be appended is, or its caller has been told otherwise, when this returns."""
+        await self._appender.close()
+        await self._reader.close()
+
+    async def append(self, records: Sequence[NewRecord]) -> list[Position]:
+        return await self._appender.append(records)
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
+        return await self._reader.read(topic, partition, offset, limit)
+
+    async def topics(self) -> Mapping[str, int]:
+        return await self._reader.topics()
+
+    async def end(self, topic: str, partition: int) -> int:
+        return await self._reader.end(topic, partition)
+
+    async def _check(self) -> None:
+        there = await self.topics()
+        for topic, partitions in self._fixed.items():
+            if topic not in there:
+                raise ConfigError(f"Kafka has no topic {topic}: make it with `nexus topics`")
+            if there[topic] != partitions:
+                raise ConfigError(
+                    f"Kafka has {there[topic]} partitions of {topic}, {partitions} are configured: keep {there[topic]}"
+                )

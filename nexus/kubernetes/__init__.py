@@ -1,0 +1,1 @@
+"""The adapters of Kubernetes: execution clusters, and what is kept in them."""

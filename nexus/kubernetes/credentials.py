@@ -1,0 +1,88 @@
+"""Where a cluster is and how to be let in: kubeconfig files and service accounts, read by the Kubernetes client."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from nexus.domain.errors import ConfigError, Unavailable
+
+__all__ = ["Access", "Load", "from_kubeconfig", "from_service_account"]
+
+_TOKEN = "BearerToken"  # noqa: S105 - the client's name for it
+
+
+class Access(msgspec.Struct, frozen=True):
+    """One reading of the credentials."""
+
+    host: str
+    """Scheme, host and port."""
+    ssl: ssl.SSLContext
+    server_name: str | None
+    proxy: str | None
+    configuration: Configuration
+
+    async def authorization(self) -> str | None:
+        """The header's value. The client reads the token of a service account again each minute. Raises Unavailable."""
+        try:
+            return await self.configuration.get_api_key_with_prefix(_TOKEN)
+        except (ConfigException, OSError) as error:
+            raise Unavailable(
+                f"the token of this pod's service account cannot be read ({error}): is it mounted?"
+            ) from error
+
+
+Load = Callable[[], Awaitable[Access]]
+"""Read the credentials anew. Raises ConfigError."""
+
+
+def from_kubeconfig(file: Path, context: str | None = None) -> Load:
+    """The cluster of a context, by default the current one, of a kubeconfig file; exec plugins are run."""
+
+    async def load() -> Access:
+        configuration = Configuration()
+        try:
+            file.open().close()  # the loader only warns
+            await load_kube_config(str(file), context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
+            return _access(configuration)
+        # The loader trips over malformed files in as many ways as there are.
+        except Exception as error:
+            raise ConfigError(
+                f"the kubeconfig {file} cannot be used ({type(error).__name__}: {error}): correct it"
+            ) from error
+
+    return load
+
+
+def from_service_account() -> Load:
+    """The cluster that this process runs in."""
+
+    async def load() -> Access:
+        configuration = Configuration()
+        try:
+            load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            return _access(configuration)
+        except (ConfigException, OSError) as error:
+            raise ConfigError(
+                f"the service account of this pod cannot be used ({error}): "
+                "run in a cluster, or set kubernetes.kubeconfig"
+            ) from error
+
+    return load
+
+
+def _access(configuration: Configuration) -> Access:
+    rest = RESTClientObject(configuration)
+    return Access(
+        host=str(configuration.host).rstrip("/"),
+        ssl=rest.ssl_context,
+        server_name=configuration.tls_server_name or None,
+        proxy=configuration.proxy or None,
+        configuration=configuration,
+    )

@@ -1,0 +1,205 @@
+"""What the contract of drivers runs on: a log with one topic, and drivers that a test starts on it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from nexus.domain.topics import NewRecord
+from nexus.embedded.event_log import SqliteEventLog
+from streams.embedded import EmbeddedDriver
+from streams.faust import FaustDriver
+from streams.kafka import KafkaDriver
+from streams.processor import Driver, Processor
+
+__all__ = ["ENGINES", "PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
+
+PARTITIONS = 3
+
+
+class Engine(Protocol):
+    """A topic with some partitions, and its drivers."""
+
+    topic: str
+
+    def clock(self) -> datetime: ...
+
+    async def append(self, *values: int) -> None: ...
+
+    async def ends(self) -> list[int]: ...
+
+    async def committed(self, consumers: str = "tests") -> list[int]:
+        """By partition; 0 where nothing is."""
+        ...
+
+    def driver(self, processor: Processor, consumers: str | None, batch: int) -> Driver: ...
+
+    async def close(self) -> None: ...
+
+
+class Drivers:
+    """Runs drivers of an engine, and waits for what they do."""
+
+    def __init__(self, engine: Engine, patience: float) -> None:
+        self.engine = engine
+        self._patience = patience
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def drive(
+        self, processor: Processor, *, consumers: str | None = "tests", batch: int = 500
+    ) -> asyncio.Task[None]:
+        return self.spawn(self.engine.driver(processor, consumers, batch).run())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        return task
+
+    async def stop(self, *tasks: asyncio.Task[None]) -> None:
+        """Cancel them; what they raised of their own is raised here."""
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            self._tasks.discard(task)
+            done, _ = await asyncio.wait([task], timeout=self._patience)
+            assert done, f"{task} goes on although it was cancelled"
+            with suppress(asyncio.CancelledError):
+                task.result()
+
+    async def until(self, condition: Callable[[], Awaitable[Any] | Any]) -> Any:
+        """Wait for a condition to be true and give what it gave."""
+        async with asyncio.timeout(self._patience):
+            while True:
+                for task in self._tasks:
+                    if task.done():
+                        task.result()
+                result = condition()
+                if isinstance(result, Awaitable):
+                    result = await result
+                if result:
+                    return result
+                await asyncio.sleep(0.005)
+
+    async def consumed(self, consumers: str = "tests") -> None:
+        """Everything on the topic was acknowledged by a group whose drivers run."""
+
+        async def there() -> bool:
+            return await self.engine.committed(consumers) == await self.engine.ends()
+
+        await self.until(there)
+
+    async def close(self) -> None:
+        await self.stop(*self._tasks)
+        await self.engine.close()
+
+
+class EmbeddedEngine:
+    topic = "drivers"
+
+    def __init__(self, folder: Path) -> None:
+        self._looks = itertools.count()
+        self.log = SqliteEventLog(
+            folder / "log.db", {self.topic: PARTITIONS}, lambda: self.clock().timestamp()
+        )
+
+    def clock(self) -> datetime:
+        """No two moments are the same."""
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=next(self._looks))
+
+    async def append(self, *values: int) -> None:
+        for value in values:
+            await self.log.append([NewRecord(self.topic, str(value), str(value).encode(), {})])
+
+    async def ends(self) -> list[int]:
+        return [await self.log.end(self.topic, number) for number in range(PARTITIONS)]
+
+    async def committed(self, consumers: str = "tests") -> list[int]:
+        return [await self.log.committed(consumers, self.topic, number) for number in range(PARTITIONS)]
+
+    def driver(self, processor: Processor, consumers: str | None, batch: int) -> Driver:
+        return EmbeddedDriver(
+            self.log, [self.topic], processor, consumers=consumers, clock=self.clock, batch=batch
+        )
+
+    async def close(self) -> None:
+        self.log.close()
+
+
+class KafkaEngine:
+    """A topic of its own on a broker, so that tests do not see each other."""
+
+    def __init__(self, servers: str, topic: str = "") -> None:
+        self.topic = topic or f"drivers-{uuid.uuid4().hex[:12]}"
+        self.connection = {"bootstrap_servers": servers}
+        self.partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
+
+    async def start(self) -> None:
+        self._admin = AIOKafkaAdminClient(**self.connection)
+        self._producer = AIOKafkaProducer(**self.connection, acks="all")
+        self._reader = AIOKafkaConsumer(**self.connection)
+        await self._admin.start()
+        configs = {"message.timestamp.type": "LogAppendTime"}
+        await self._admin.create_topics([NewTopic(self.topic, PARTITIONS, 1, topic_configs=configs)])
+        await self._producer.start()
+        await self._reader.start()
+
+    async def close(self) -> None:
+        await self._producer.stop()
+        await self._reader.stop()
+        await self._admin.delete_topics([self.topic])
+        await self._admin.close()
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def append(self, *values: int) -> None:
+        sent = [
+            await self._producer.send(self.topic, key=str(v).encode(), value=str(v).encode()) for v in values
+        ]
+        await asyncio.gather(*sent)
+
+    async def ends(self) -> list[int]:
+        ends = await self._reader.end_offsets(self.partitions)
+        return [ends[at] for at in self.partitions]
+
+    def group(self, consumers: str) -> str:
+        return f"{self.topic}-{consumers}"
+
+    async def committed(self, consumers: str = "tests") -> list[int]:
+        found = await self._admin.list_consumer_group_offsets(self.group(consumers))
+        return [found[at].offset if at in found else 0 for at in self.partitions]
+
+    def driver(self, processor: Processor, consumers: str | None, batch: int) -> Driver:
+        return KafkaDriver(
+            self.connection,
+            [self.topic],
+            processor,
+            consumers=consumers and self.group(consumers),
+            clock=self.clock,
+            batch=batch,
+        )
+
+
+class FaustEngine(KafkaEngine):
+    def driver(self, processor: Processor, consumers: str | None, batch: int) -> Driver:
+        assert consumers, "an app is always a member of a group"
+        return FaustDriver(
+            self.connection,
+            [self.topic],
+            processor,
+            consumers=self.group(consumers),
+            clock=self.clock,
+            batch=batch,
+        )
+
+
+ENGINES = {"kafka": KafkaEngine, "faust": FaustEngine}

@@ -1,0 +1,79 @@
+"""What a client does with a Nexus, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+
+
+class NexusClient:
+    """What a client does with a Nexus, over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = httpx.AsyncClient(base_url=url, timeout=30)
+
+    @staticmethod
+    async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+        """Wait for an async condition to be true, and give what it gave."""
+        deadline = time.monotonic() + seconds
+        while not (result := await condition()):
+            assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+            await asyncio.sleep(0.02)
+        return result
+
+    async def submit(self, algorithm: str, parameters: dict[str, Any] | None = None, **members: Any) -> str:
+        query = "?dryRun=true" if members.pop("dry_run", False) else ""
+        body = {"algorithmParameters": parameters or {}, **members}
+        answer = await self.http.post(f"/algorithm/v1/run/{algorithm}{query}", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["requestId"]
+
+    async def run(self, request_id: str) -> dict[str, Any]:
+        answer = await self.http.get(f"/api/v1/runs/{request_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def ended(self, request_id: str, seconds: float = 60) -> dict[str, Any]:
+        return await self.reached(request_id, "ended", seconds)
+
+    async def reached(self, request_id: str, state: str, seconds: float = 60) -> dict[str, Any]:
+        async def there() -> dict[str, Any] | None:
+            run = await self.run(request_id)
+            return run if run["state"] == state else None
+
+        return await self.until(there, seconds)
+
+    async def collected(self, request_id: str) -> dict[str, Any]:
+        async def there() -> dict[str, Any] | None:
+            run = await self.run(request_id)
+            return run if run["collectedAt"] else None
+
+        return await self.until(there)
+
+    async def events(self, request_id: str) -> list[dict[str, Any]]:
+        return (await self.http.get(f"/api/v1/runs/{request_id}/events")).json()["events"]
+
+    async def event_types(self, request_id: str) -> list[str]:
+        return [event["type"] for event in await self.events(request_id)]
+
+    async def cancel(self, algorithm: str, request_id: str, **members: Any) -> httpx.Response:
+        body = {"initiator": "tests", "reason": "enough", **members}
+        return await self.http.post(f"/algorithm/v1/cancel/{algorithm}/requests/{request_id}", json=body)
+
+    async def all_runs(self, **query: str) -> AsyncIterator[dict[str, Any]]:
+        cursor = ""
+        while True:
+            page = (
+                await self.http.get(
+                    "/api/v1/runs", params={"limit": 1000, **query, **({"cursor": cursor} if cursor else {})}
+                )
+            ).json()
+            for run in page["runs"]:
+                yield run
+            if not (cursor := page["cursor"] or ""):
+                return

@@ -1,0 +1,168 @@
+"""Nexus on real Kafka, Cassandra, S3 and Kubernetes: nothing is played but the kubelet and the algorithms."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import json
+import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from infra.services import Server
+from tests.e2e.installation import Algorithms, Installation, Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROLES = ("ledger", "watcher", "supervisor", "scheduler", "receiver", "api")
+SECONDS = 240.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory) -> AsyncIterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("servers"))
+    await servers.start()
+    yield servers
+    await servers.stop()
+
+
+@asynccontextmanager
+async def installed(folder: Path, servers: Servers, *roles: str, **settings: str):
+    """A Nexus with these roles, and the algorithms that it runs."""
+    nexus = Installation(folder, servers, **settings)
+    try:
+        await nexus.prepare()
+        await nexus.start(*roles)
+        algorithms = Algorithms(nexus)
+        playing = asyncio.create_task(algorithms.run())
+        try:
+            yield nexus, algorithms
+        finally:
+            playing.cancel()
+            with suppress(asyncio.CancelledError):
+                await playing
+    finally:
+        await nexus.close()
+
+
+async def submit(nexus: Installation, count: int, seed: int = 0) -> set[str]:
+    """The ids that were accepted; what was refused is sent again until it is, an answer that was lost is not counted."""
+    chance = random.Random(seed)
+    accepted: set[str] = set()
+    free = asyncio.Semaphore(32)
+
+    async def one(number: int) -> None:
+        # One in twenty payloads is too large for the log.
+        parameters = {"number": number, "pad": "x" * (100_000 if chance.random() < 0.05 else 100)}
+        async with free:
+            while True:
+                with suppress(httpx.TransportError):
+                    body = {"algorithmParameters": parameters, "tag": f"tag-{number % 10}"}
+                    answer = await nexus.http.post("/algorithm/v1/run/brief", json=body)
+                    if answer.status_code == 202:
+                        accepted.add(answer.json()["requestId"])
+                        return
+                    assert answer.status_code == 503, answer.text
+                    assert "Retry-After" in answer.headers
+                await asyncio.sleep(0.5)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    return accepted
+
+
+async def all_ended(nexus: Installation, accepted: Iterable[str], seconds: float = SECONDS) -> None:
+    waiting = set(accepted)
+
+    async def none_left() -> bool:
+        with suppress(httpx.TransportError, KeyError):
+            ended = {run["requestId"] async for run in nexus.all_runs(stage="COMPLETED")}
+            waiting.difference_update(ended)
+        return not waiting
+
+    await nexus.until(none_left, seconds)
+
+
+async def one_job_each(nexus: Installation, algorithms: Algorithms, accepted: Iterable[str]) -> None:
+    """What the cluster showed, what the log says, and what was announced."""
+    assert {run: len(uids) for run, uids in algorithms.pods.items() if len(uids) > 1} == {}
+    jobs = collections.defaultdict(set)
+    for line in nexus.must("replay").splitlines():
+        event = json.loads(line)
+        if event["type"].startswith("nexus.JobCreated"):
+            jobs[event["subject"]].add(event["data"]["jobUid"])
+    assert {run: len(uids) for run, uids in jobs.items() if len(uids) > 1} == {}
+    assert jobs.keys() >= set(accepted)
+
+    async def announced() -> bool:
+        said = collections.defaultdict(set)
+        for line in nexus.must("results", "--from-beginning", "--no-follow", "--json").splitlines():
+            event = json.loads(line)
+            said[event["subject"]].add(event["id"])
+        assert {run: len(ids) for run, ids in said.items() if len(ids) > 1} == {}
+        return said.keys() >= set(accepted)
+
+    await nexus.until(announced)
+    verified = json.loads(nexus.must("verify", "--json"))
+    assert verified["differences"] == []
+
+
+async def all_collected(nexus: Installation) -> None:
+    async def none_left() -> bool:
+        return all([run["collectedAt"] or not run["jobUid"] async for run in nexus.all_runs()])
+
+    await nexus.until(none_left, SECONDS)
+
+
+async def test_a_thousand_runs(servers, tmp_path):
+    async with installed(tmp_path, servers, *ROLES) as (nexus, algorithms):
+        accepted = await submit(nexus, 1000)
+        await all_ended(nexus, accepted)
+        await one_job_each(nexus, algorithms, accepted)
+        tagged = (await nexus.http.get("/algorithm/v1/results/tags/tag-3")).json()
+        assert len(tagged) == 100
+        assert {run["status"] for run in tagged} == {"COMPLETED"}
+        await all_collected(nexus)
+
+
+async def test_killed_schedulers_and_ledgers(servers, tmp_path):
+    """One of two is killed under load. Its leftovers go ahead of younger requests."""
+    roles = (*ROLES, "ledger-2", "scheduler-2")
+    async with installed(tmp_path, servers, *roles, throttle__rate="40", throttle__burst="10") as (
+        nexus,
+        algorithms,
+    ):
+        first = await submit(nexus, 300)
+        for name in ("scheduler", "ledger"):
+            nexus.processes[name].kill()
+        younger = await submit(nexus, 100, seed=1)
+        await all_ended(nexus, first | younger)
+        await one_job_each(nexus, algorithms, first | younger)
+        placed = [json.loads(line) for line in nexus.must("replay").splitlines()]
+        order = [event["subject"] for event in placed if event["type"].startswith("nexus.JobCreated")]
+        half = order[: len(first) // 2]
+        assert set(half) <= first
+
+
+@pytest.mark.parametrize("away", ["kafka", "cassandra", "s3", "kubernetes"])
+async def test_a_server_is_away(servers, tmp_path, away):
+    """Killed for twenty seconds under load: what was accepted is kept, and everything catches up by itself."""
+    server: Server = getattr(servers, away)
+    async with installed(tmp_path, servers, *ROLES) as (nexus, algorithms):
+        submitting = asyncio.create_task(submit(nexus, 400))
+        await nexus.until(lambda: _some_done(algorithms, 20))
+        await asyncio.to_thread(server.kill)
+        await asyncio.sleep(20)  # how long it is away is what this is about
+        await asyncio.to_thread(server.start)
+        async with asyncio.timeout(SECONDS):
+            accepted = await submitting
+        await all_ended(nexus, accepted)
+        await one_job_each(nexus, algorithms, accepted)
+
+
+async def _some_done(algorithms: Algorithms, count: int) -> bool:
+    return len(algorithms.reported) >= count
