@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
+import structlog
+
+from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
     EvidenceRecorded,
@@ -26,6 +29,8 @@ from streams.processor import Clock, Delivery
 from streams.retry import retry
 
 __all__ = ["Collector"]
+
+_log = structlog.get_logger(__name__)
 
 _PAGE = 500
 
@@ -49,6 +54,7 @@ class Collector:
         self._journal = journal
         self._clock = clock
         self._linger = linger
+        self._stayed = 0
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
         """Whoever hears of an end can collect."""
@@ -69,30 +75,46 @@ class Collector:
         while True:
             await asyncio.sleep(interval.total_seconds())
             left_over = await retry(self._left_over)
-            await retry(partial(self._collect_all, left_over))
+            self._stayed = await retry(partial(self._collect_all, left_over))
 
     async def _left_over(self) -> list[Run]:
-        return await self._store.uncollected(self._clock(), _PAGE)
+        # Those that had to stay are the longest ended: what may go lies behind them.
+        return await self._store.uncollected(self._clock(), _PAGE + self._stayed)
 
-    async def _collect_all(self, runs: Sequence[Run]) -> None:
-        await asyncio.gather(*(self._collect(run) for run in runs))
+    async def _collect_all(self, runs: Sequence[Run]) -> int:
+        """How many of them have a Job that had to stay."""
+        collected = await asyncio.gather(*(self._collect(run) for run in runs))
+        return collected.count(False)
 
-    async def _collect(self, run: Run) -> None:
+    async def _collect(self, run: Run) -> bool:
         if run.stage is Stage.CANCELLED and run.cancellation_policy != "Orphan":
             await self._cancel_children(run)
         if not run.has_job:
-            return
-        cluster = self._clusters[run.request.cluster]
+            return True
+        cluster = self._clusters.get(run.request.cluster)
+        try:
+            return cluster is not None and await self._remove_job(run, cluster)
+        except (Refused, Unavailable) as error:
+            # One cluster that is away holds up nobody else: the sweep comes back to it.
+            _log.warning("collection_waits", run=run.id, cluster=run.request.cluster, problem=str(error))
+            return False
+
+    async def _remove_job(self, run: Run, cluster: Cluster) -> bool:
+        if await cluster.identity() != run.cluster_id:
+            return False  # blind: this is not the cluster that has the Job
         job = await cluster.get(run.id)
         if job is None or job.metadata.uid != run.job_uid:
             await self._append_collected(run, by="other")
-        elif await self._may_go(run, job):
-            await self._record_evidence(run, cluster)
-            policy: DeletionPolicy = "Background"
-            if run.cancellation_policy in {"Foreground", "Orphan"}:
-                policy = "Foreground" if run.cancellation_policy == "Foreground" else "Orphan"
-            await cluster.delete(run.id, run.job_uid, policy)
-            await self._append_collected(run, by="nexus")
+            return True
+        if not await self._may_go(run, job):
+            return False
+        await self._record_evidence(run, cluster)
+        policy: DeletionPolicy = "Background"
+        if run.cancellation_policy in {"Foreground", "Orphan"}:
+            policy = "Foreground" if run.cancellation_policy == "Foreground" else "Orphan"
+        await cluster.delete(run.id, run.job_uid, policy)
+        await self._append_collected(run, by="nexus")
+        return True
 
     async def _may_go(self, run: Run, job: JobView) -> bool:
         """Not while the algorithm is still closing down, nor while children live that would go with the Job."""

@@ -12,6 +12,7 @@ from nexus.domain.placement import timed_out
 from nexus.domain.run import Run
 from nexus.journal import Journal
 from nexus.ports import Cluster, RunStore
+from streams.presence import is_gone
 from streams.processor import Clock
 from streams.retry import retry
 
@@ -52,33 +53,26 @@ class Reconciler:
         now = self._clock()
         # A run whose row is behind may have moved on: the ledger has folded everything before the watermark.
         queued = await self._store.due(min(now, watermark), _PAGE)
-        events = [event for run in queued if (event := await self._queued(run, now))]
+        await self._journal.append(event for run in queued for event in _queued(run, now))
         placed = await self._store.running(watermark - self._grace, _PAGE, self._looked_until)
         # One page at a time, round and round: thousands of Jobs that run for days are looked at all the same.
         self._looked_until = placed[-1].id if len(placed) == _PAGE else ""
         verdicts = await asyncio.gather(*(self._placed(run, now) for run in placed))
-        await self._journal.append([*events, *(event for event in verdicts if event)])
-
-    async def _queued(self, run: Run, now: datetime) -> Event | None:
-        if now >= run.request.placement_deadline:
-            return timed_out(run, now)
-        if run.deferred_until and now >= run.deferred_until:
-            await self._requeue(run)
-            return RunRequeued(
-                request_id=run.id, algorithm=run.request.algorithm, at=now, attempt=run.deferrals
-            )
-        return None
-
-    async def _requeue(self, run: Run) -> None:
-        """The same request again; its payload, where it was inline, is in the projections already."""
-        await self._journal.append([run.request])
+        await self._journal.append(event for event in verdicts if event)
 
     async def _placed(self, run: Run, now: datetime) -> Event | None:
         cluster = self._clusters.get(run.request.cluster)
-        if cluster is None or await cluster.identity() != run.cluster_id:
-            return None  # blind: this is not the cluster that has the Job
-        job = await cluster.get(run.id)
-        if job is not None and job.metadata.uid == run.job_uid:
+        if not await is_gone(cluster, run.cluster_id, run.id, run.job_uid):
             return None
         note = "no log and no events, because the Job is not there any more"
         return vanished(run, Evidence(note=note), now)
+
+
+def _queued(run: Run, now: datetime) -> list[Event]:
+    if now >= run.request.placement_deadline:
+        return [timed_out(run, now)]
+    if run.deferred_until and now >= run.deferred_until:
+        # The same request again; its payload, where it was inline, is in the projections already.
+        again = RunRequeued(request_id=run.id, algorithm=run.request.algorithm, at=now, attempt=run.deferrals)
+        return [run.request, again]
+    return []

@@ -8,10 +8,12 @@ from datetime import datetime
 
 from nexus.domain.diagnosis import diagnose, silent, vanished
 from nexus.domain.events import Evidence, Fact, JobCreated, RunObserved, RunStarted
+from nexus.domain.job import made_for
 from nexus.domain.run import Run
 from nexus.journal import Journal
 from nexus.ports import Cluster, Partition, RunStore
 from streams.evidence import gather
+from streams.presence import is_gone
 from streams.processor import Clock, Delivery
 from streams.watermark import passed
 
@@ -37,7 +39,9 @@ class Supervisor:
         # Each observation says all that its watcher knows, so of several the last is enough.
         latest = {event.request_id: event for _, event in events if isinstance(event, RunObserved)}
         runs = await self._store.get_many(list(latest))
-        facts = await asyncio.gather(*(self._judge(run, latest[run.id]) for run in runs.values()))
+        facts = await asyncio.gather(
+            *(self._judge(run, seen) for run in runs.values() if _concerns(seen := latest[run.id], run))
+        )
         await self._journal.append(fact for some in facts for fact in some)
         for delivery in batch:
             delivery.ack()
@@ -59,17 +63,25 @@ class Supervisor:
         return [*facts, end] if end else facts
 
     async def _end(self, run: Run, seen: RunObserved) -> Fact | None:
-        cluster = self._clusters[seen.cluster]
-        if seen.job and seen.job.ended:
+        cluster = self._clusters.get(seen.cluster)
+        if cluster and seen.job and seen.job.ended:
             evidence = await gather(cluster, run.id, seen.pods)
             if seen.job.condition("Complete"):
                 return silent(run, evidence, self._clock())
             return diagnose(run, seen, evidence, self._clock())
-        there = await cluster.get(run.id)
-        if there and seen.job and there.metadata.uid == seen.job.metadata.uid:
-            return None
+        uid = seen.job.metadata.uid if seen.job else run.job_uid
+        if not await is_gone(cluster, seen.cluster_id, run.id, uid):
+            return None  # where it could not be asked, the reconciler will
         note = "no log and no events, because the Job was gone before it could be asked"
         return vanished(run, Evidence(pods=seen.pods, note=note), self._clock())
+
+
+def _concerns(seen: RunObserved, run: Run) -> bool:
+    """A cluster that got the name of the run's own, or a Job that got the name of the run's, says nothing of it."""
+    if seen.cluster != run.request.cluster or run.cluster_id not in {"", seen.cluster_id}:
+        return False
+    job = seen.job
+    return job is None or (made_for(job, run.request) and run.job_uid in {"", job.metadata.uid})
 
 
 def _progress(run: Run, seen: RunObserved, now: datetime) -> list[Fact]:

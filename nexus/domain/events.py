@@ -224,7 +224,12 @@ class RunObserved(_Event, frozen=True):
 
 
 class RunEnded(_Event, frozen=True):
-    """The notification on `nexus.results`, one per run: a public contract. Members as `GET .../results`."""
+    """The notification on `nexus.results`, one per run: a public contract. Members as `GET .../results`.
+
+    The tag may have changed when it is said again: the end it tells of is the same.
+    """
+
+    unsaid = {"at": _NEVER, "tag": ""}
 
     status: str
     result_uri: str

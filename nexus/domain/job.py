@@ -14,7 +14,15 @@ from nexus.domain.observed import JobView
 from nexus.domain.quantity import scale_cpu
 from nexus.domain.template import AlgorithmSpec, ComputeResources, limits_of
 
-__all__ = ["ALGORITHM", "COMPONENT", "COMPONENT_VALUE", "INSTALLATION", "Materializer", "is_ours"]
+__all__ = [
+    "ALGORITHM",
+    "COMPONENT",
+    "COMPONENT_VALUE",
+    "INSTALLATION",
+    "Materializer",
+    "is_ours",
+    "made_for",
+]
 
 GROUP = "science.sneaksanddata.com"
 ALGORITHM = f"{GROUP}/algorithm-template-name"
@@ -29,13 +37,17 @@ _DEFAULT_QUOTA = Decimal("0.1")
 
 def is_ours(job: JobView, request: RunRequested, installation: str) -> bool:
     """Whether a Job found under a run's name is that run's Job and stays (law 5)."""
-    annotations = job.metadata.annotations
     return (
         job.metadata.deletion_timestamp is None
-        and annotations.get(INSTALLATION) == installation
-        and annotations.get(REQUEST_ID) == request.request_id
-        and annotations.get(DIGEST) == event_id(request)
+        and job.metadata.annotations.get(INSTALLATION) == installation
+        and made_for(job, request)
     )
+
+
+def made_for(job: JobView, request: RunRequested) -> bool:
+    """Whether this very request was materialized as that Job."""
+    annotations = job.metadata.annotations
+    return annotations.get(REQUEST_ID) == request.request_id and annotations.get(DIGEST) == event_id(request)
 
 
 class Materializer(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from nexus.domain.events import Event, RunRequested
+from nexus.domain.job import Materializer
+from nexus.domain.observed import JobView
 from nexus.domain.run import Run
 from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, NewRecord, read_event, requests_of
 from nexus.embedded.event_log import SqliteEventLog
@@ -27,12 +29,13 @@ from streams.processor import Processor
 from streams.reconciler import Reconciler
 from streams.supervisor import Supervisor
 from streams.watcher import Watcher
-from tests.factories import CLUSTER, after, run_requested
+from tests.factories import CLUSTER, after, job_created, run_requested
 from tests.simulated_cluster import SimulatedCluster
 
 REQUESTS = requests_of(CLUSTER)
 ELSEWHERE = "another"
 """A second cluster, whose requests no scheduler takes."""
+MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
 TOPICS = {RUNS: 3, REQUESTS: 2, requests_of(ELSEWHERE): 1, OBSERVATIONS: 3, RESULTS: 2, DEAD_LETTERS: 1}
 
 
@@ -138,6 +141,34 @@ class Installation:
         await self.say(request)
         return await self.reaches(request.request_id, lambda run: True)
 
+    async def placed(
+        self,
+        number: int = 1,
+        *,
+        said: bool = True,
+        retries: int = 0,
+        owner: JobView | None = None,
+        **fields: Any,
+    ) -> JobView:
+        """The Job of a run that the ledger has folded, and its creation unless nobody lived to say it."""
+        run = await self.queued(number, **fields)
+        manifest = MATERIALIZER.job(run.request, "http://payload", owner.metadata.uid if owner else "")
+        manifest["spec"]["backoffLimit"] = retries
+        job = (await self.cluster.create(manifest)).job
+        if said:
+            await self.say(self.created(job))
+            await self.reaches(run.id, lambda row: row.job_uid)
+        return job
+
+    def created(self, job: JobView) -> Event:
+        return job_created(
+            request_id=job.metadata.name,
+            at=self.clock(),
+            job_uid=job.metadata.uid,
+            cluster=self.cluster.name,
+            cluster_id=self.cluster.uid,
+        )
+
     async def say(self, *events: Event) -> None:
         await self.journal.append(events)
 
@@ -163,6 +194,10 @@ class Installation:
     async def types(self, run: str) -> list[str]:
         """The facts in the log about a run, by name."""
         return [type(event).__name__ for event in await self.said(RUNS, run)]
+
+    async def history(self, run: str) -> list[str]:
+        """The facts in the history of a run, by name: one that was said twice is there once."""
+        return [type(entry.event).__name__ for entry in (await self.store.history(run))[1:]]
 
     async def committed(self, consumers: str, topic: str) -> list[int]:
         return [await self.log.committed(consumers, topic, number) for number in range(TOPICS[topic])]

@@ -11,7 +11,7 @@ import pytest
 from nexus.domain.admission import Window
 from nexus.domain.errors import NexusError, OutcomeUnknown, Refused, Unavailable
 from nexus.domain.events import DeadLettered, JobCreated, Parent, RunDeferred, RunSchedulingFailed
-from nexus.domain.job import ALGORITHM, Materializer, is_ours
+from nexus.domain.job import ALGORITHM, is_ours
 from nexus.domain.payload import PayloadSigner
 from nexus.domain.run import DRY_RUN, Stage, State
 from nexus.domain.throttle import PendingWindow, TokenBucket
@@ -21,10 +21,9 @@ from nexus.ports import Folded
 from streams.processor import Ack, Delivery
 from streams.scheduler import Scheduler, Starts, Throttle
 from tests.factories import CLUSTER, after, cancelled, completed, folded, job_created
-from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
+from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, Installation, run_id
 
 PARK_AFTER = 60
-MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
 SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 
 

@@ -1,0 +1,26 @@
+"""Whether a Job is gone: said by its own cluster, or not known."""
+
+from __future__ import annotations
+
+import structlog
+
+from nexus.domain.errors import Unavailable
+from nexus.ports import Cluster
+
+__all__ = ["is_gone"]
+
+_log = structlog.get_logger(__name__)
+
+
+async def is_gone(cluster: Cluster | None, cluster_id: str, job: str, uid: str) -> bool:
+    """False as well where the cluster cannot be heard, or is not the one with that identity: blind is not dead."""
+    if cluster is None:
+        return False
+    try:
+        if await cluster.identity() != cluster_id:
+            return False
+        there = await cluster.get(job)
+    except Unavailable as error:
+        _log.warning("cluster_not_heard", cluster=cluster.name, run=job, problem=str(error))
+        return False
+    return there is None or there.metadata.uid != uid

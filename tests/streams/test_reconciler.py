@@ -1,0 +1,193 @@
+"""The reconciler: no run is silent, and nothing ends by absence or age alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from nexus.domain.events import RunDeferred
+from nexus.domain.run import Stage, State
+from tests.factories import after, completed, fact
+from tests.simulated_cluster import SimulatedCluster
+from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
+
+RUN = run_id(1)
+GRACE = 30
+DEADLINE = 3600
+
+
+@pytest.fixture
+async def nexus(installation):
+    """With a ledger that follows. The reconciler looks when a test lets it."""
+    installation.start_ledger()
+    return installation
+
+
+async def look(nexus: Installation, grace: float = GRACE) -> None:
+    """One look, after which all that was said is folded."""
+    await nexus.caught_up()
+    await nexus.reconciler(grace).look()
+    await nexus.caught_up()
+
+
+async def parked(nexus: Installation, seconds: float = 100, attempt: int = 1, **fields):
+    run = await nexus.queued(1, **fields)
+    until = nexus.clock() + timedelta(seconds=seconds)
+    await nexus.say(fact(RunDeferred, request_id=RUN, attempt=attempt, until=until, reason="quota exceeded"))
+    await nexus.reaches(RUN, lambda row: row.deferred_until)
+    return run
+
+
+# Parked
+
+
+async def test_a_parked_request_comes_again_when_it_is_due(nexus):
+    run = await parked(nexus)
+    await look(nexus)
+    assert len(await nexus.said(REQUESTS)) == 1
+    nexus.clock.advance(100)
+    await look(nexus)
+    first, again = await nexus.said(REQUESTS)
+    assert again == run.request
+    assert first.request_id == again.request_id
+    row = await nexus.store.get(RUN)
+    assert row.state is State.QUEUED
+    assert await nexus.history(RUN) == ["RunDeferred", "RunRequeued"]
+    assert await nexus.store.payload(RUN) == b'{"size": 3}'
+
+
+async def test_a_request_that_came_again_is_let_be(nexus):
+    await parked(nexus)
+    nexus.clock.advance(100)
+    for _ in range(3):
+        await look(nexus)
+    assert len(await nexus.said(REQUESTS)) == 2
+
+
+async def test_a_request_is_parked_and_comes_again_many_times(nexus):
+    for attempt in (1, 2, 3):
+        await nexus.queued(1)
+        until = nexus.clock() + timedelta(seconds=100)
+        await nexus.say(fact(RunDeferred, request_id=RUN, attempt=attempt, until=until))
+        await nexus.reaches(RUN, lambda row, a=attempt: row.deferrals == a)
+        nexus.clock.advance(100)
+        await look(nexus)
+        assert (await nexus.store.get(RUN)).deferred_until is None
+
+
+# The placement deadline
+
+
+async def test_a_request_that_nobody_could_place(nexus):
+    await nexus.queued(1, placement_deadline=after(DEADLINE))
+    await look(nexus)
+    assert (await nexus.store.get(RUN)).stage is Stage.BUFFERED
+    nexus.clock.advance(DEADLINE)
+    await look(nexus)
+    row = await nexus.store.get(RUN)
+    assert (row.stage, row.diagnosis.category) == (Stage.SCHEDULING_FAILED, "PlacementDeadline")
+    await look(nexus)
+    assert await nexus.types(RUN) == ["RunSchedulingFailed"]
+
+
+async def test_the_last_refusal_is_the_cause(nexus):
+    await parked(nexus, seconds=2 * DEADLINE, placement_deadline=after(DEADLINE))
+    nexus.clock.advance(DEADLINE)
+    await look(nexus)
+    row = await nexus.store.get(RUN)
+    assert row.stage is Stage.SCHEDULING_FAILED
+    assert "quota exceeded" in row.diagnosis.details
+
+
+async def test_nothing_is_decided_before_the_watermark(installation):
+    """The ledger is behind: the Job may exist, and the fact that says so may wait to be folded."""
+    ledger = installation.start_ledger()
+    await installation.queued(1, placement_deadline=after(DEADLINE))
+    await installation.placed(2)
+    await installation.stop(ledger)
+    installation.cluster.lose(run_id(2))
+    installation.clock.advance(DEADLINE)
+    await installation.reconciler().look()
+    for run, facts in ((RUN, []), (run_id(2), ["JobCreated"])):
+        assert await installation.types(run) == facts
+
+
+# Vanished
+
+
+async def test_a_job_that_vanished_is_told_after_a_grace(nexus):
+    await nexus.placed()
+    nexus.cluster.lose(RUN)
+    await look(nexus)
+    assert not (await nexus.store.get(RUN)).ended
+    nexus.clock.advance(GRACE)
+    await look(nexus)
+    row = await nexus.store.get(RUN)
+    assert (row.stage, row.diagnosis.category) == (Stage.FAILED, "JobVanished")
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated", "RunFailed"]
+
+
+async def test_another_job_under_its_name_is_not_its_job(nexus):
+    await nexus.placed()
+    nexus.cluster.lose(RUN)
+    await nexus.placed(said=False)
+    nexus.clock.advance(GRACE)
+    await look(nexus)
+    assert (await nexus.store.get(RUN)).diagnosis.category == "JobVanished"
+
+
+async def test_a_job_that_is_there_may_take_its_time(nexus):
+    await nexus.placed()
+    nexus.clock.advance(30 * 24 * 3600)
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated"]
+
+
+async def test_a_run_that_ended_is_not_looked_for(nexus):
+    await nexus.placed()
+    await nexus.say(completed(request_id=RUN))
+    nexus.cluster.lose(RUN)
+    nexus.clock.advance(GRACE)
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated", "RunCompleted"]
+
+
+@pytest.mark.parametrize("blindness", ["away", "another cluster", "not configured"])
+async def test_blind_is_not_dead_and_holds_up_nobody(nexus, blindness):
+    """One cluster cannot be heard. Queued runs end at their deadlines all the same, parked ones come again once."""
+    await nexus.placed(2)
+    nexus.cluster.lose(run_id(2))
+    far = nexus.clusters[ELSEWHERE] = SimulatedCluster(nexus.clock, ELSEWHERE)
+    near, nexus.cluster = nexus.cluster, far
+    await nexus.placed(3, cluster=ELSEWHERE)
+    far.lose(run_id(3))
+    nexus.cluster = near
+    await nexus.queued(4, cluster=ELSEWHERE, placement_deadline=after(DEADLINE))
+    await parked(nexus)
+    if blindness == "away":
+        far.away = True
+    elif blindness == "another cluster":
+        far.uid = "another"
+    else:
+        del nexus.clusters[ELSEWHERE]
+    nexus.clock.advance(DEADLINE)
+    for _ in range(3):
+        await look(nexus)
+    assert await nexus.types(run_id(3)) == ["JobCreated"]
+    assert (await nexus.store.get(run_id(2))).diagnosis.category == "JobVanished"
+    assert (await nexus.store.get(run_id(4))).stage is Stage.SCHEDULING_FAILED
+    assert [event.request_id for event in await nexus.said(REQUESTS)].count(RUN) == 2
+
+
+async def test_it_looks_again_and_again(nexus):
+    await nexus.placed()
+    nexus.spawn(nexus.reconciler().run(timedelta(milliseconds=10)))
+    nexus.cluster.away = True
+    nexus.cluster.lose(RUN)
+    nexus.clock.advance(GRACE)
+    await nexus.caught_up()
+    assert not (await nexus.store.get(RUN)).ended
+    nexus.cluster.away = False
+    await nexus.reaches(RUN, lambda run: run.ended)
