@@ -8,9 +8,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from nexus import __version__
+from nexus.cassandra.claims import CassandraClaims
+from nexus.cassandra.connection import open_session
+from nexus.cassandra.driver import Session
+from nexus.cassandra.run_store import CassandraRunStore
 from nexus.config import Config
 from nexus.domain.errors import ConfigError
 from nexus.domain.job import Materializer
@@ -25,6 +30,8 @@ from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
+from nexus.kafka.client import connection
+from nexus.kafka.event_log import KafkaEventLog
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
@@ -34,6 +41,8 @@ from nexus.payload_urls import SignedUrls
 from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, PayloadUrls, RunStore, Templates
 from nexus.s3 import PresignedUrls, S3PayloadStore
 from streams.embedded import EmbeddedDriver
+from streams.faust import FaustDriver
+from streams.kafka import KafkaDriver
 from streams.processor import Driver, Processor
 from streams.retry import retry
 
@@ -57,6 +66,8 @@ class Engines:
         self._state = state
         self._stack = stack
         self._log: SqliteEventLog | None = None
+        self._kafka: KafkaEventLog | None = None
+        self._session: Session | None = None
         self._store: RunStore | None = None
         self._claims: Claims | None = None
         self._payloads: PayloadStore | None = None
@@ -80,9 +91,16 @@ class Engines:
         return list(self._shards) or [self.config.cluster.name]
 
     async def log(self) -> EventLog:
-        return self._sqlite_log()
+        if not self.config.kafka.servers:
+            return self._embedded_log()
+        if self._kafka is None:
+            log = KafkaEventLog(self.config.kafka, {RUNS: self.config.log.run_partitions})
+            await retry(log.start)
+            self._stack.push_async_callback(log.close)
+            self._kafka = log
+        return self._kafka
 
-    def _sqlite_log(self) -> SqliteEventLog:
+    def _embedded_log(self) -> SqliteEventLog:
         if self._log is None:
             state = self._embedded("event log", "kafka.servers")
             self._log = SqliteEventLog(state.log, self.topics(), time.time)
@@ -99,9 +117,19 @@ class Engines:
 
         `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app.
         """
-        return EmbeddedDriver(self._sqlite_log(), topics, processor, consumers=consumers, clock=now)
+        if not self.config.kafka.servers:
+            return EmbeddedDriver(self._embedded_log(), topics, processor, consumers=consumers, clock=now)
+        brokers = connection(self.config.kafka)
+        if consumers is None:
+            return KafkaDriver(brokers, topics, processor, consumers=None, clock=now)
+        group = f"{self.config.placement.installation}.{consumers}"
+        driver = FaustDriver if by_cluster else KafkaDriver
+        return driver(brokers, topics, processor, consumers=group, clock=now)
 
     async def store(self) -> RunStore:
+        if self._store is None and self._on_cassandra:
+            session = await self._cassandra()
+            self._store = await CassandraRunStore.open(session, self.config.cassandra, now)
         if self._store is None:
             store = SqliteRunStore(self._embedded("run store", "cassandra.hosts").projections)
             self._stack.callback(store.close)
@@ -109,11 +137,24 @@ class Engines:
         return self._store
 
     async def claims(self) -> Claims:
+        if self._claims is None and self._on_cassandra:
+            lifetime = self.config.cassandra.row_lifetime
+            self._claims = await CassandraClaims.open(await self._cassandra(), lifetime)
         if self._claims is None:
             claims = SqliteClaims(self._embedded("run store", "cassandra.hosts").claims)
             self._stack.callback(claims.close)
             self._claims = claims
         return self._claims
+
+    @property
+    def _on_cassandra(self) -> bool:
+        return bool(self.config.cassandra.hosts or self.config.cassandra.bundle)
+
+    async def _cassandra(self) -> Session:
+        if self._session is None:
+            session = self._session = await retry(partial(open_session, self.config.cassandra))
+            self._stack.push_async_callback(session.close)
+        return self._session
 
     async def payloads(self) -> PayloadStore:
         if self._payloads is None and self.config.s3.bucket:

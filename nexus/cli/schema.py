@@ -19,7 +19,7 @@ __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: nexus schema --config nexus.yaml", rich_help_panel="Serve")(schema)
+    app.command(epilog="Example: nexus schema --config nexus.yaml", rich_help_panel="Prepare")(schema)
 
 
 def schema(file: ConfigFile = None, as_json: Json = False) -> None:

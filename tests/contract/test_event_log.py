@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from nexus.config import Kafka
 from nexus.domain.errors import ConfigError, NexusError
 from nexus.domain.topics import NewRecord
-from nexus.embedded.event_log import SqliteEventLog
 from nexus.ports import EventLog
-
-TOPICS = {"one": 4, "other": 1}
-
-
-@pytest.fixture(params=["embedded"])
-async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[], EventLog]]:
-    """Opens the same log again and again, as restarts do."""
-    logs: list[SqliteEventLog] = []
-    ticks = itertools.count(1.0)
-
-    def opener() -> EventLog:
-        for log in logs:
-            log.close()
-        logs[:] = [SqliteEventLog(tmp_path / "log.db", TOPICS, lambda: next(ticks))]
-        return logs[0]
-
-    yield opener
-    for log in logs:
-        log.close()
+from tests.contract.event_logs import EmbeddedLogs, KafkaLogs, Logs, kafka_topics
 
 
-def record(key: str, value: bytes = b"{}", topic: str = "one") -> NewRecord:
+class Opener:
+    """Opens the same log again and again, as restarts do. It has four partitions of `one`, and one of `other`."""
+
+    def __init__(self, logs: Logs, one: str, other: str) -> None:
+        self.one = one
+        self.other = other
+        self._logs = logs
+
+    async def __call__(self, partitions: int = 4) -> EventLog:
+        return await self._logs.open({self.one: partitions, self.other: 1})
+
+    async def close(self) -> None:
+        await self._logs.close()
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
+    async with AsyncExitStack() as stack:
+        if request.param == "embedded":
+            opener = Opener(EmbeddedLogs(tmp_path), "one", "other")
+        else:
+            kafka = Kafka(servers=request.getfixturevalue("kafka_server"))
+            topics = await stack.enter_async_context(kafka_topics(kafka, [4, 1]))
+            opener = Opener(KafkaLogs(kafka), *topics)
+        stack.push_async_callback(opener.close)
+        yield opener
+
+
+def record(topic: str, key: str, value: bytes = b"{}") -> NewRecord:
     return NewRecord(topic, key, value, {"ce_id": value.hex(), "ce_type": "nexus.Test.v1"})
 
 
-async def everything(log: EventLog, topic: str = "one") -> list[tuple[str, bytes]]:
+async def everything(log: EventLog, topic: str) -> list[tuple[str, bytes]]:
     counts = await log.topics()
     found = []
     for partition in range(counts[topic]):
@@ -47,76 +57,134 @@ async def everything(log: EventLog, topic: str = "one") -> list[tuple[str, bytes
 
 
 async def test_what_was_appended_is_read_as_it_was(open_log):
-    log = open_log()
-    [position] = await log.append([record("k", b'{"a": 1.0}')])
+    log = await open_log()
+    [position] = await log.append([record(open_log.one, "k", b'{"a": 1.0}')])
     [read] = await log.read(*position, limit=10)
     assert (read.position, read.key, read.value) == (position, "k", b'{"a": 1.0}')
     assert read.headers == {"ce_id": b'{"a": 1.0}'.hex(), "ce_type": "nexus.Test.v1"}
 
 
 async def test_a_key_keeps_its_partition_and_its_order(open_log):
-    log = open_log()
-    positions = [(await log.append([record("k", str(i).encode())]))[0] for i in range(10)]
+    log = await open_log()
+    positions = [(await log.append([record(open_log.one, "k", str(i).encode())]))[0] for i in range(10)]
     assert len({p.partition for p in positions}) == 1
-    values = [r.value for r in await log.read("one", positions[0].partition, 0, 100)]
+    values = [r.value for r in await log.read(open_log.one, positions[0].partition, 0, 100)]
     assert values == [str(i).encode() for i in range(10)]
 
 
 async def test_offsets_count_up_by_one_in_each_partition(open_log):
-    log = open_log()
-    positions = await log.append([record(str(i)) for i in range(100)])
+    log = await open_log()
+    positions = await log.append([record(open_log.one, str(i)) for i in range(100)])
     for partition in range(4):
         offsets = [p.offset for p in positions if p.partition == partition]
         assert offsets == list(range(len(offsets)))
-        assert await log.end("one", partition) == len(offsets)
+        assert await log.end(open_log.one, partition) == len(offsets)
 
 
 async def test_reading_goes_on_where_it_stopped_and_ends(open_log):
-    log = open_log()
-    await log.append([record("k", str(i).encode(), topic="other") for i in range(5)])
-    first = await log.read("other", 0, 0, 3)
-    rest = await log.read("other", 0, first[-1].position.offset + 1, 3)
+    log = await open_log()
+    await log.append([record(open_log.other, "k", str(i).encode()) for i in range(5)])
+    first = await log.read(open_log.other, 0, 0, 3)
+    rest = await log.read(open_log.other, 0, first[-1].position.offset + 1, 3)
     assert [r.value for r in (*first, *rest)] == [b"0", b"1", b"2", b"3", b"4"]
-    assert await log.read("other", 0, 5, 3) == []
+    assert await log.read(open_log.other, 0, 5, 3) == []
 
 
 async def test_topics_do_not_mix(open_log):
-    log = open_log()
-    await log.append([record("k", b"1"), record("k", b"2", topic="other")])
-    assert await everything(log, "one") == [("k", b"1")]
-    assert await everything(log, "other") == [("k", b"2")]
+    log = await open_log()
+    await log.append([record(open_log.one, "k", b"1"), record(open_log.other, "k", b"2")])
+    assert await everything(log, open_log.one) == [("k", b"1")]
+    assert await everything(log, open_log.other) == [("k", b"2")]
 
 
 async def test_many_appends_at_once_are_all_there(open_log):
-    log = open_log()
-    await asyncio.gather(*(log.append([record(str(i), str(i).encode())]) for i in range(500)))
-    assert sorted(await everything(log)) == sorted((str(i), str(i).encode()) for i in range(500))
+    log = await open_log()
+    await asyncio.gather(*(log.append([record(open_log.one, str(i), str(i).encode())]) for i in range(500)))
+    assert sorted(await everything(log, open_log.one)) == sorted(
+        (str(i), str(i).encode()) for i in range(500)
+    )
 
 
 async def test_a_reopened_log_has_everything_and_goes_on(open_log):
-    log = open_log()
-    [before] = await log.append([record("k", b"1")])
-    log = open_log()
-    [after] = await log.append([record("k", b"2")])
+    log = await open_log()
+    [before] = await log.append([record(open_log.one, "k", b"1")])
+    log = await open_log()
+    [after] = await log.append([record(open_log.one, "k", b"2")])
     assert (after.partition, after.offset) == (before.partition, before.offset + 1)
-    assert await everything(log) == [("k", b"1"), ("k", b"2")]
+    assert await everything(log, open_log.one) == [("k", b"1"), ("k", b"2")]
 
 
 async def test_an_unknown_topic_is_an_error_that_leaves_the_log_working(open_log):
-    log = open_log()
+    log = await open_log()
     with pytest.raises(NexusError, match="no topic nowhere"):
-        await log.append([record("k", topic="nowhere")])
-    await log.append([record("k")])
+        await log.append([record("nowhere", "k")])
+    await log.append([record(open_log.one, "k")])
 
 
-async def test_the_number_of_partitions_is_for_life(open_log, tmp_path):
-    open_log()
-    with pytest.raises(ConfigError, match="has 4 partitions of one, 5 are configured: keep 4"):
-        SqliteEventLog(tmp_path / "log.db", {"one": 5}, lambda: 0.0)
+async def test_the_number_of_partitions_is_for_life(open_log):
+    await open_log()
+    with pytest.raises(ConfigError, match=f"has 4 partitions of {open_log.one}, 5 are configured: keep 4"):
+        await open_log(partitions=5)
 
 
 async def test_large_values_and_odd_keys(open_log):
-    log = open_log()
+    log = await open_log()
     body = bytes(range(256)) * 4096
-    await log.append([record("ключ\x00'\"", body)])
-    assert await everything(log) == [("ключ\x00'\"", body)]
+    await log.append([record(open_log.one, "ключ\x00'\"", body)])
+    assert await everything(log, open_log.one) == [("ключ\x00'\"", body)]
+
+
+async def test_an_append_across_topics_keeps_the_order_of_its_positions(open_log):
+    log = await open_log()
+    records = [record((open_log.one, open_log.other)[i % 2], str(i), str(i).encode()) for i in range(200)]
+    positions = await log.append(records)
+    assert [p.topic for p in positions] == [r.topic for r in records]
+    for position, appended in zip(positions, records, strict=True):
+        [read] = await log.read(*position, limit=1)
+        assert (read.position, read.value) == (position, appended.value)
+    assert await log.append([]) == []
+
+
+async def test_appends_after_one_another_keep_the_order_of_a_key(open_log):
+    log = await open_log()
+    appends = [log.append([record(open_log.one, "k", str(i).encode())]) for i in range(300)]
+    positions = [position for [position] in await asyncio.gather(*appends)]
+    assert [p.offset for p in positions] == list(range(300))
+    assert [value for _, value in await everything(log, open_log.one)] == [
+        str(i).encode() for i in range(300)
+    ]
+
+
+async def test_many_read_at_once_whatever_was_read_before(open_log):
+    log = await open_log()
+    await log.append([record(open_log.one, str(i), str(i).encode()) for i in range(1000)])
+
+    async def read(partition: int, chunk: int) -> list[bytes]:
+        found: list[bytes] = []
+        while records := await log.read(open_log.one, partition, len(found), chunk):
+            found += [r.value for r in records]
+        return found
+
+    reads = await asyncio.gather(*(read(partition, chunk) for partition in range(4) for chunk in (1, 7, 100)))
+    for partition in range(4):
+        first, second, third = reads[partition * 3 : partition * 3 + 3]
+        assert first == second == third
+        assert len(first) == await log.end(open_log.one, partition)
+
+
+async def test_a_read_sees_what_was_appended_since_the_one_before(open_log):
+    log = await open_log()
+    await log.append([record(open_log.other, "k", str(i).encode()) for i in range(5)])
+    assert len(await log.read(open_log.other, 0, 0, 3)) == 3
+    await log.append([record(open_log.other, "k", str(i).encode()) for i in range(5, 9)])
+    assert [r.value for r in await log.read(open_log.other, 0, 3, 10)] == [b"3", b"4", b"5", b"6", b"7", b"8"]
+    assert await log.read(open_log.other, 0, 9, 10) == []
+    assert await log.read(open_log.other, 0, 20, 10) == []
+
+
+async def test_timestamps_never_go_back(open_log):
+    log = await open_log()
+    for i in range(5):
+        await log.append([record(open_log.other, str(i))])
+    timestamps = [r.timestamp for r in await log.read(open_log.other, 0, 0, 10)]
+    assert timestamps == sorted(timestamps)

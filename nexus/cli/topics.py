@@ -1,0 +1,79 @@
+"""`nexus topics`: the topics of the log on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nexus.cli.options import ConfigFile, Json
+from nexus.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nexus.config import Config
+    from nexus.kafka.topics import Finding
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: nexus topics --config nexus.yaml", rich_help_panel="Prepare")(topics)
+
+
+def topics(
+    config: ConfigFile = None,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing, only say what differs.")] = False,
+    development: Annotated[
+        bool, typer.Option("--development", help="As few replicas as there are brokers, one if need be.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the topics on Kafka that are missing, and hold those that are there against the configuration.
+
+    Requests get more partitions when more are configured; nothing else that exists is changed. Exits with 1 when
+    something differs.
+    """
+    from nexus.cli import render
+    from nexus.config import load
+
+    settings = load(config, os.environ)
+    if not settings.kafka.servers:
+        raise ConfigError(
+            "no event log is configured, and the embedded one makes its topics itself: "
+            "set kafka.servers (NEXUS__KAFKA__SERVERS)"
+        )
+    findings = asyncio.run(_apply(settings, only_check=check, development=development))
+    if as_json:
+        render.emit(findings)
+    else:
+        _show(findings)
+    if any(finding.problems for finding in findings):
+        raise typer.Exit(1)
+
+
+async def _apply(config: Config, *, only_check: bool, development: bool) -> list[Finding]:
+    from nexus.kafka import topics as definitions
+    from nexus.kafka.admin import Admin
+    from nexus.kafka.client import connection
+    from nexus.kubernetes.shards import shards
+
+    clusters = list(shards(config)) or [config.cluster.name]
+    async with Admin(connection(config.kafka)) as admin:
+        brokers = await admin.brokers() if development else None
+        wanted = definitions.wanted(config, clusters, brokers=brokers)
+        return await definitions.apply(admin, wanted, only_check=only_check)
+
+
+def _show(findings: list[Finding]) -> None:
+    from rich.markup import escape
+
+    from nexus.cli import render
+
+    shown = render.table("TOPIC", "PARTITIONS", "STATE", "PROBLEM", widest="PROBLEM")
+    for finding in findings:
+        for number, problem in enumerate(finding.problems or ("",)):
+            first = (finding.topic, str(finding.partitions), finding.state) if number == 0 else ("", "", "")
+            shown.add_row(*first, escape(problem))
+    render.show(shown)
