@@ -39,15 +39,15 @@ class Namespace:
 
 
 @asynccontextmanager
-async def namespace(kubeconfig: Path) -> AsyncIterator[Namespace]:
-    """Ready for pods; deleted with all that is in it."""
+async def namespace(kubeconfig: Path, *, pods: bool = True) -> AsyncIterator[Namespace]:
+    """Ready for pods, unless there are no controllers that make any; deleted with all that is in it."""
     connection = Connection("real", from_kubeconfig(kubeconfig))
     await connection.open()
     there = Namespace(connection, f"test-{uuid.uuid4().hex[:12]}")
     try:
         await there.call("POST", "/api/v1/namespaces", {"metadata": {"name": there.name}})
         async with asyncio.timeout(20):
-            while await there.call("GET", "/api/v1/namespaces/{}/serviceaccounts/default") is None:
+            while pods and await there.call("GET", "/api/v1/namespaces/{}/serviceaccounts/default") is None:
                 await asyncio.sleep(0.02)
         yield there
     finally:

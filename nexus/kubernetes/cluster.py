@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -114,11 +113,9 @@ class KubernetesCluster(Cluster):
         """Of the container that is named as the pod's Job is, which the materializer sees to."""
         # `limitBytes` would give the first bytes.
         query = {"container": pod.rpartition("-")[0], "tailLines": str(max(limit // _LOG_LINE, 1))}
-        tail = b""
+        log, tail = path(self._pods, pod, "log", **query), b""
         try:
-            async with aclosing(
-                self._connection.stream(path(self._pods, pod, "log", **query), _LOG_SILENCE)
-            ) as pieces:
+            async with self._connection.stream(log, _LOG_SILENCE) as pieces:
                 async for piece in pieces:
                     tail = (tail + piece)[-limit:]
         except Refused as error:

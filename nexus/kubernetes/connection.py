@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
@@ -109,30 +109,28 @@ class Connection:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error, method, path) from error
 
-    async def stream(self, path: str, silence: float) -> AsyncGenerator[bytes]:
+    @asynccontextmanager
+    async def stream(self, path: str, silence: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """The body in pieces as they come; it ends when the server ends it, or was silent for that many seconds.
 
-        Raises Refused for any status but 200.
+        Entering raises Refused for any status but 200, and Unavailable; so does reading when the connection is lost.
         """
         try:
             async with self._answered("GET", path, None, "", silence) as response:
                 if response.status != 200:
                     raise refusal(Answer(response.status, response.headers, await response.read()))
-                while piece := await response.content.readany():
-                    yield piece
-        except aiohttp.SocketTimeoutError:
-            _log.info("stream_was_silent", cluster=self.name, path=path, seconds=silence)
+                yield self._pieces(response, path)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error, "GET", path) from error
 
-    async def lines(self, path: str, silence: float) -> AsyncGenerator[list[bytes]]:
-        """The lines of a stream, as many at a time as there are."""
-        rest = b""
-        async with aclosing(self.stream(path, silence)) as pieces:
-            async for piece in pieces:
-                *lines, rest = (rest + piece).split(b"\n")
-                if lines:
-                    yield lines
+    async def _pieces(self, response: aiohttp.ClientResponse, path: str) -> AsyncIterator[bytes]:
+        try:
+            while piece := await response.content.readany():
+                yield piece
+        except aiohttp.SocketTimeoutError:
+            _log.info("stream_was_silent", cluster=self.name, path=path)
+        except aiohttp.ClientError as error:
+            raise self._lost(error, "GET", path) from error
 
     @asynccontextmanager
     async def _answered(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +16,8 @@ __all__ = ["SILENCE", "Event", "Stream"]
 
 SILENCE = 90.0
 """Seconds. A bookmark comes each minute, so that a longer silence is a connection that died unnoticed."""
+_PAUSE = 0.5
+"""Seconds until a stream is opened again that was lost before it said anything."""
 
 
 class _HasVersion(Protocol):
@@ -70,7 +72,7 @@ class Stream(Generic[T]):
         self._connection = connection
         self._collection = collection
         self._version = version
-        self._decoder = decoder
+        self._decoder: msgspec.json.Decoder[T] = decoder
         self._query = query
 
     async def events(self, silence: float = SILENCE) -> AsyncGenerator[list[Event[T]]]:
@@ -79,22 +81,25 @@ class Stream(Generic[T]):
         Opens the stream anew after that many seconds without a word. Ends where it cannot go on without a gap. Raises
         Unavailable.
         """
-        heard = True
-        while heard:  # if not, the API server has yet to reach that version: its store was set back
-            heard = False
+        while True:
+            heard = lost = False
             try:
-                async with aclosing(self._connection.lines(self._path(), silence)) as pieces:
-                    async for lines in pieces:
-                        heard = True
-                        yield [event for line in lines if (event := self._event(line))]
+                async with self._connection.stream(self._path(), silence) as pieces:
+                    try:
+                        async for lines in _lines(pieces):
+                            heard = True
+                            yield [event for line in lines if (event := self._event(line))]
+                    except Unavailable:
+                        lost = True
             except Refused as error:
                 if error.status == 410:
                     return
                 where = f"{self._collection} of the cluster {self._connection.name}"
                 raise Unavailable(f"{where} cannot be watched: {error}") from error
-            except Unavailable:
-                if not heard:
-                    raise
+            if lost and not heard:
+                await asyncio.sleep(_PAUSE)
+            elif not heard:
+                return  # the API server has yet to reach that version: its store was set back
 
     def _path(self) -> str:
         return path(
@@ -118,3 +123,12 @@ class Stream(Generic[T]):
                 thing = self._decoder.decode(read.object)
                 self._version = thing.metadata.resource_version
                 return Event(kind, thing)
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """As many at a time as there are."""
+    rest = b""
+    async for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        if lines:
+            yield lines

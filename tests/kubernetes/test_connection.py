@@ -1,0 +1,129 @@
+"""What a connection makes of credentials that expire, and of an API server that is not heard."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nexus.domain.errors import ConfigError, OutcomeUnknown, Unavailable
+from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.connection import Connection, Load
+from nexus.kubernetes.credentials import from_kubeconfig, from_service_account
+from tests.contract.clusters import manifest, until
+from tests.kube import Namespace, played
+from tests.kubernetes.conftest import Disturbed
+
+User = Callable[[Path], dict[str, Any]]
+
+
+def with_user(kubeconfig: Path, user: dict[str, Any], file: Path) -> Load:
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["users"][0]["user"] = user
+    file.write_text(yaml.safe_dump(config))
+    return from_kubeconfig(file)
+
+
+def by_file(token: Path) -> dict[str, Any]:
+    return {"tokenFile": str(token)}
+
+
+def by_plugin(token: Path) -> dict[str, Any]:
+    version = "client.authentication.k8s.io/v1"
+    credential = {"apiVersion": version, "kind": "ExecCredential"}
+    script = (
+        "import json, pathlib, sys;"
+        f"print(json.dumps({credential!r} | {{'status': {{'token': pathlib.Path(sys.argv[1]).read_text()}}}}))"
+    )
+    return {"exec": {"apiVersion": version, "command": sys.executable, "args": ["-c", script, str(token)]}}
+
+
+async def a_token(there: Namespace) -> str:
+    path = "/api/v1/namespaces/{}/serviceaccounts/default/token"
+    answer = await there.call("POST", path, {"spec": {"expirationSeconds": 600}})
+    return str(answer["status"]["token"])
+
+
+@pytest.mark.parametrize("user", [by_file, by_plugin])
+async def test_a_token_that_has_expired_is_read_again(
+    there: Namespace, kubernetes_server: Path, tmp_path: Path, user: User
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("expired")
+    connection = Connection("real", with_user(kubernetes_server, user(token), tmp_path / "kubeconfig"))
+    await connection.open()
+    token.write_text(await a_token(there))
+    try:
+        answers = await asyncio.gather(*(connection.request("GET", "/api") for _ in range(5)))
+        assert [answer.status for answer in answers] == [200] * 5
+    finally:
+        await connection.close()
+
+
+async def test_a_refusal_that_stays_is_an_answer(kubernetes_server: Path, tmp_path: Path) -> None:
+    connection = Connection("real", with_user(kubernetes_server, {"token": "wrong"}, tmp_path / "kubeconfig"))
+    await connection.open()
+    try:
+        assert (await connection.request("GET", "/api")).status == 401
+        with pytest.raises(Unavailable, match="401: Unauthorized"):
+            await KubernetesCluster("real", connection, "default").identity()
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "no kubeconfig", "apiVersion: v1\nkind: Config\n", "{", "clusters: [1]"]
+)
+async def test_a_kubeconfig_that_cannot_be_used_is_named(content: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "eu.kubeconfig"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigError, match=str(file)):
+        await Connection("eu", from_kubeconfig(file)).open()
+
+
+async def test_outside_of_a_cluster_there_is_no_service_account() -> None:
+    with pytest.raises(ConfigError, match="service account"):
+        await Connection("here", from_service_account()).open()
+
+
+async def test_nothing_happened_where_nobody_listens(disturbed: Disturbed) -> None:
+    await disturbed.relay.refuse()
+    cluster = KubernetesCluster("away", disturbed.connection, "default")
+    with pytest.raises(Unavailable, match="cannot be reached") as away:
+        await cluster.create(manifest({}))
+    assert not isinstance(away.value, OutcomeUnknown)
+
+
+async def test_what_was_sent_and_not_answered_may_have_happened(
+    there: Namespace, disturbed: Disturbed
+) -> None:
+    cluster = KubernetesCluster("real", disturbed.connection, there.name)
+    await cluster.identity()  # so that a connection is there to be lost
+    disturbed.relay.silent = True
+    job = played(manifest({}), "hang")
+    creating = asyncio.create_task(cluster.create(job))
+    known = KubernetesCluster("real", there.connection, there.name)
+    await until(lambda: known.get(job["metadata"]["name"]))
+    disturbed.relay.cut()
+    with pytest.raises(OutcomeUnknown, match="it may have been done"):
+        await creating
+    disturbed.relay.silent = False
+    assert not (await cluster.create(job)).fresh
+
+
+async def test_a_reader_is_told_that_nothing_happened(disturbed: Disturbed) -> None:
+    cluster = KubernetesCluster("real", disturbed.connection, "default")
+    await cluster.get("absent")
+    disturbed.relay.silent = True
+    reading = asyncio.create_task(cluster.get("absent"))
+    await asyncio.sleep(0.1)
+    await disturbed.relay.refuse()
+    with pytest.raises(Unavailable) as lost:
+        await reading
+    assert not isinstance(lost.value, OutcomeUnknown)
