@@ -146,7 +146,7 @@ class Kubernetes(_Section, frozen=True):
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
     namespace: str = "default"
-    """Where Jobs run, on every cluster."""
+    """Where Jobs run, on every cluster, and where custom resources are read from."""
 
 
 class Cluster(_Section, frozen=True):

@@ -36,6 +36,7 @@ from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
 from nexus.kubernetes.shards import shards
+from nexus.kubernetes.templates import KubernetesTemplates
 from nexus.payload_urls import SignedUrls
 from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, PayloadUrls, RunStore, Templates
 from nexus.s3 import PresignedUrls, S3PayloadStore
@@ -172,7 +173,11 @@ class Engines:
 
     async def templates(self) -> Templates:
         if self._templates is None:
-            self._templates = FolderTemplates(self.config.templates.folder)
+            settings = self.config.templates
+            if settings.source == "kubernetes":
+                self._templates = await self._custom_resources()
+            else:
+                self._templates = FolderTemplates(settings.folder)
         return self._templates
 
     async def clusters(self) -> Mapping[str, Cluster]:
@@ -195,6 +200,17 @@ class Engines:
             holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
             clock=now,
         )
+
+    async def _custom_resources(self) -> KubernetesTemplates:
+        first = next(iter(self._shards), None)
+        if first is None:
+            raise ConfigError(
+                "templates.source is 'kubernetes', and no cluster is configured: "
+                "set kubernetes.kubeconfig or kubernetes.in_cluster"
+            )
+        templates = KubernetesTemplates(await self._connection(first), self.config.kubernetes.namespace)
+        await templates.start()
+        return templates
 
     async def _shard(self, name: str) -> KubernetesCluster:
         return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)

@@ -204,6 +204,10 @@ class Templates(Protocol):
 
     def workgroup(self, name: str) -> Workgroup | None: ...
 
+    async def watch(self) -> None:
+        """Follow what is deployed until cancelled."""
+        ...
+
 
 DeletionPolicy = Literal["Background", "Foreground", "Orphan"]
 

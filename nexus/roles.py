@@ -15,7 +15,6 @@ from api.services import Services
 from nexus.domain.admission import Window
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
-from nexus.embedded.templates import FolderTemplates
 from nexus.engines import Engines, now
 from nexus.journal import Journal
 from nexus.ports import Cluster
@@ -135,8 +134,7 @@ async def services(role: Role) -> Services:
     engines = role.engines
     config = engines.config
     templates = await engines.templates()
-    if isinstance(templates, FolderTemplates):
-        role.spawn(templates.watch())
+    role.spawn(templates.watch())
     return Services(
         journal=await engines.journal("api"),
         store=await engines.store(),

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import yaml
 from watchfiles import Change, awatch
 
 from nexus.domain.errors import InvalidInput
-from nexus.domain.template import Template, Workgroup, algorithm_spec, workgroup_spec
-from nexus.domain.validation import check_template, check_workgroup
+from nexus.domain.manifest import TEMPLATE, WORKGROUP, read_template, read_workgroup, usable
+from nexus.domain.template import Template, Workgroup
 from nexus.ports import Templates
 
 __all__ = ["FolderTemplates"]
-
-T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -30,17 +28,16 @@ class FolderTemplates(Templates):
         self.reload()
 
     def template(self, name: str) -> Template | None:
-        return _usable(self._templates.get(name))
+        return usable(self._templates.get(name))
 
     def workgroup(self, name: str) -> Workgroup | None:
-        return _usable(self._workgroups.get(name))
+        return usable(self._workgroups.get(name))
 
     def directory_of(self, algorithm: str) -> Path | None:
         """The folder of the manifest: where a local process of the algorithm runs."""
         return self._directories.get(algorithm)
 
     def names(self) -> list[str]:
-        """The algorithms that can be run."""
         return sorted(name for name, found in self._templates.items() if isinstance(found, Template))
 
     def reload(self) -> None:
@@ -49,21 +46,20 @@ class FolderTemplates(Templates):
         directories = {}
         for path, manifest in _manifests(self._folder):
             name = str(manifest.get("metadata", {}).get("name", ""))
+            kind, spec = manifest.get("kind"), manifest.get("spec", {})
             try:
-                match manifest.get("kind"):
-                    case "NexusAlgorithmTemplate":
-                        templates[name] = _template(name, manifest)
-                        directories[name] = path.parent
-                    case "NexusAlgorithmWorkgroup":
-                        workgroups[name] = _workgroup(name, manifest)
+                if kind == TEMPLATE:
+                    templates[name] = read_template(name, spec)
+                    directories[name] = path.parent
+                elif kind == WORKGROUP:
+                    workgroups[name] = read_workgroup(name, spec)
             except InvalidInput as error:
                 broken = InvalidInput(f"{path}: {error.field}", error.problem)
-                (templates if manifest["kind"] == "NexusAlgorithmTemplate" else workgroups)[name] = broken
+                (templates if kind == TEMPLATE else workgroups)[name] = broken
                 _log.warning("manifest_invalid", problem=str(broken))
         self._templates, self._workgroups, self._directories = templates, workgroups, directories
 
     async def watch(self) -> None:
-        """Follow the folder until cancelled."""
         async for _ in awatch(
             self._folder, watch_filter=_is_manifest, debounce=100, step=20, rust_timeout=500
         ):
@@ -73,24 +69,6 @@ class FolderTemplates(Templates):
 
 def _is_manifest(_: Change, path: str) -> bool:
     return path.endswith(".yaml")
-
-
-def _template(name: str, manifest: Mapping[str, Any]) -> Template:
-    spec = algorithm_spec(manifest.get("spec", {}), "spec")
-    check_template(name, spec)
-    return Template(name, spec)
-
-
-def _workgroup(name: str, manifest: Mapping[str, Any]) -> Workgroup:
-    workgroup = Workgroup(name, workgroup_spec(manifest.get("spec", {}), "spec"))
-    check_workgroup(workgroup)
-    return workgroup
-
-
-def _usable(found: T | InvalidInput | None) -> T | None:
-    if isinstance(found, InvalidInput):
-        raise found
-    return found
 
 
 def _manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

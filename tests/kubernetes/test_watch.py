@@ -17,6 +17,7 @@ from nexus.domain.errors import Unavailable
 from nexus.domain.observed import JobView, PodView
 from nexus.kubernetes import api, watch
 from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.stream import Stream
 from nexus.ports import Change, Listed
 from tests.contract.clusters import Manifest, manifest, until
 from tests.kube import Namespace, namespace, played
@@ -110,9 +111,9 @@ async def test_an_api_server_that_went_away_is_said(there: Namespace, disturbed:
 async def test_it_ends_where_it_cannot_know_what_came_after(there: Namespace, version: str) -> None:
     """Before all that the API server remembers, and after all that it knows."""
     pods = f"/api/v1/namespaces/{there.name}/pods"
-    stream = watch._Stream(there.connection, pods, version, msgspec.json.Decoder(PodView))
+    stream = Stream(there.connection, pods, version, msgspec.json.Decoder(PodView))
     async with asyncio.timeout(60):
-        assert [batch async for batch in stream.changes(2)] == []
+        assert [batch async for batch in stream.events(2)] == []
 
 
 async def test_long_lists_come_in_pages(there: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,7 @@ async def test_a_restarted_api_server_has_forgotten_what_was_before(own: Own) ->
     cluster = KubernetesCluster("own", own.there.connection, own.there.name)
     went, stays = [view.job for view in [await cluster.create(hanging()) for _ in range(2)]]
     collection = f"/apis/batch/v1/namespaces/{own.there.name}/jobs"
-    old = watch._Stream(
+    old = Stream(
         own.there.connection, collection, stays.metadata.resource_version, msgspec.json.Decoder(JobView)
     )
     await cluster.delete(went.metadata.name, went.metadata.uid, "Background")
@@ -167,5 +168,5 @@ async def test_a_restarted_api_server_has_forgotten_what_was_before(own: Own) ->
         await cluster.get(stays.metadata.name)
     await asyncio.to_thread(own.server.start, "apiserver")
     async with asyncio.timeout(60):
-        assert [batch async for batch in old.changes(30)] == []
+        assert [batch async for batch in old.events(30)] == []
     assert len((await begun(cluster.watch())).jobs) == 21
