@@ -106,9 +106,15 @@ class Server(ABC):
 
 
 def free_ports(purposes: Mapping[str, int]) -> dict[str, int]:
-    """Ports that nothing uses, for a server beside the usual one."""
+    """Ports that nothing uses, for a server beside the usual one; ten thousand above each is a port too, for SeaweedFS."""
     with ExitStack() as held:
-        probes = {purpose: held.enter_context(socket.socket()) for purpose in purposes}
-        for probe in probes.values():
-            probe.bind(("127.0.0.1", 0))
-        return {purpose: probe.getsockname()[1] for purpose, probe in probes.items()}
+        return {purpose: _free_port(held) for purpose in purposes}
+
+
+def _free_port(held: ExitStack) -> int:
+    while True:
+        probe = held.enter_context(socket.socket())
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        if port + 10_000 < 65_536:
+            return port
