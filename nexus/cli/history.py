@@ -21,6 +21,7 @@ from nexus.domain.events import (
     RunRequested,
     RunRequeued,
     RunSchedulingFailed,
+    RunStalled,
     RunStarted,
     RunTagged,
 )
@@ -70,6 +71,8 @@ def _said(event: Event) -> str:
             return f"on {event.cluster}, Job uid {event.job_uid}"
         case RunStarted():
             return f"pod {event.pod}" if event.pod else ""
+        case RunStalled():
+            return "\n".join(filter(None, (event.diagnosis.category, event.diagnosis.details)))
         case RunDeferred():
             return f"attempt {event.attempt}, parked until {event.until:%H:%M:%S}Z: {event.reason}"
         case RunRequeued():

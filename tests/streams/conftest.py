@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from nexus.domain.diagnosis import GRACES
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.job import Materializer
 from nexus.domain.observed import JobView
@@ -25,6 +26,7 @@ from streams.collector import Collector
 from streams.embedded import EmbeddedDriver
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
+from streams.oversight import Oversight
 from streams.processor import Processor
 from streams.reconciler import Reconciler
 from streams.supervisor import Supervisor
@@ -127,8 +129,12 @@ class Installation:
     def collector(self, linger: float = 60) -> Collector:
         return Collector(self.clusters, self.store, self.journal, self.clock, timedelta(seconds=linger))
 
-    def reconciler(self, grace: float = 30) -> Reconciler:
-        return Reconciler(self.clusters, self.store, self.journal, self.clock, timedelta(seconds=grace))
+    def reconciler(self, grace: float = 30, max_blind: float = 3600, **graces: float) -> Reconciler:
+        """Hangs are given up after a minute each, but for the `graces` that a test names, in seconds."""
+        spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
+        vanished = timedelta(seconds=grace)
+        oversight = Oversight(self.clusters, spans, vanished, timedelta(seconds=max_blind))
+        return Reconciler(oversight, self.store, self.journal, self.clock, vanished)
 
     # What is said
 
