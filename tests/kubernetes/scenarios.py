@@ -68,7 +68,7 @@ class Scenario(NamedTuple):
     container: Mapping[str, Any] = {}
     act: Callable[[Scene, str], Awaitable[None]] | None = None
     log: bool = False
-    """Whether there is a log in the evidence: of a pod that is gone there is none."""
+    """Whether there is a log in the evidence: of a pod that is gone there is none. kwok has one of a lost node's too."""
 
     @property
     def run(self) -> str:
@@ -277,7 +277,7 @@ SCENARIOS = (
     ),
     Scenario(
         "nodelost", (FAILED, "NodeLost"), "NoExecute taint", "bring the node back",
-        hangs="NodeLost", outcome="hang", policy=False, pod=_on("lost"), act=Scene.lose_node,
+        hangs="NodeLost", outcome="hang", policy=False, pod=_on("lost"), act=Scene.lose_node, log=True,
     ),
     Scenario(
         "nodelost-pfp", (LAUNCH, "NotPlaced"), "untolerated taint", "remove it from the nodes",

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from infra.services.pki import Authority
@@ -131,14 +132,32 @@ class Scene:
             {"metadata": {"name": "none"}, "spec": quota},
         )
         await there.call("POST", self._webhooks, self._webhook(port, authority))
+        async with asyncio.timeout(30):
+            while not await self._denies():
+                await asyncio.sleep(0.1)
 
     async def strike(self) -> None:
-        """What is in the namespace goes with it."""
+        """What is in the namespace goes with it, but for pods that nobody would end."""
+        await self.there.call(
+            "DELETE", "/apis/batch/v1/namespaces/{}/jobs", {"propagationPolicy": "Background"}
+        )
+        await self.there.call("DELETE", "/api/v1/namespaces/{}/pods", {"gracePeriodSeconds": 0})
         for node in NODES:
             await self.there.call("DELETE", f"/api/v1/nodes/{self.named(node)}")
         for name in ("high", "low", "none"):
             await self.there.call("DELETE", f"/apis/scheduling.k8s.io/v1/priorityclasses/{self.named(name)}")
         await self.there.call("DELETE", f"{self._webhooks}/{self.named('deny')}")
+
+    async def _denies(self) -> bool:
+        """The API server takes a moment to hear of a webhook."""
+        container = {"name": "main", "image": "example.test/denied:1"}
+        pod = {
+            "metadata": {"name": "denied", "labels": {_DENIED: "true"}},
+            "spec": {"containers": [container]},
+        }
+        path = f"/api/v1/namespaces/{self.there.name}/pods?dryRun=All"
+        answer = await self.there.connection.request("POST", path, msgspec.json.encode(pod))
+        return b"without a signature" in answer.body
 
     _webhooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ class ManualClock:
         self._passed += seconds
 
 
+class WallClock(ManualClock):
+    """For clusters that are not simulated: it goes by itself."""
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def advance(self, seconds: float) -> None:
+        pass
+
+
 def run_id(number: int) -> str:
     return f"019b7c9e-6c2e-7000-8000-{number:012x}"
 
@@ -68,8 +82,8 @@ def run_id(number: int) -> str:
 class Installation:
     """The embedded engines in a folder, a cluster, and the roles that a test starts on them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = ManualClock()
+    def __init__(self, folder: Path, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
         self.log = SqliteEventLog(folder / "log.db", TOPICS, self.clock.timestamp)
         self.projections = folder / "projections.db"
         self.store = SqliteRunStore(self.projections)
