@@ -372,7 +372,7 @@ CLUSTER_LOST = Ending(
 
 NOT_HEARD = Ending(
     category="ClusterNotHeard",
-    when="its cluster has not been heard for a minute: what became of the run is not known, and it goes on",
+    when="its cluster has not been heard for a minute, and nobody knows what became of the run",
     ends_as=RunDeadlineExceeded,
     cause="Its cluster cannot be heard.",
     hint="Check that the cluster is up and that Nexus reaches it; nothing of it is given up meanwhile.",
