@@ -12,7 +12,7 @@ from nexus.domain.diagnosis.refusals import refusal_of
 from nexus.domain.diagnosis.sight import Sight
 from nexus.domain.events import RunDeadlineExceeded, RunFailed, RunSchedulingFailed
 
-__all__ = ["CLUSTER_LOST", "GRACES", "JOB_VANISHED", "NOT_HEARD", "NO_REPORT", "RULES", "Grace", "Rule"]
+__all__ = ["GRACES", "JOB_VANISHED", "NO_REPORT", "RULES", "Grace", "Rule"]
 
 Grace = Literal[
     "image_name", "image_pull", "container_config", "volume_mount", "container_start", "pod_create", "quota",
@@ -360,20 +360,4 @@ JOB_VANISHED = Ending(
     ends_as=RunFailed,
     cause="Algorithm's Job was deleted from its cluster before the run had ended.",
     hint="Find out who deletes Jobs in the runtime namespace; to end a run, cancel it through Nexus.",
-)
-
-CLUSTER_LOST = Ending(
-    category="ClusterLost",
-    when="the run's deadline passed while its cluster could not be heard, and supervision.max_blind after it too",
-    ends_as=RunDeadlineExceeded,
-    cause=TOO_LONG,
-    hint="Bring the cluster back, or configure its address anew; then submit the run again.",
-)
-
-NOT_HEARD = Ending(
-    category="ClusterNotHeard",
-    when="its cluster has not been heard for a minute, and nobody knows what became of the run",
-    ends_as=RunDeadlineExceeded,
-    cause="Its cluster cannot be heard.",
-    hint="Check that the cluster is up and that Nexus reaches it; nothing of it is given up meanwhile.",
 )
