@@ -9,17 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from nexus.domain.job import ALGORITHM
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Stage
 from nexus.domain.topics import OBSERVATIONS
 from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
-from tests.factories import job_created
+from tests.factories import job_created, job_view
 from tests.kubernetes.record import FOLDER, Line, read
 from tests.kubernetes.scenarios import SCENARIOS, Scenario
 from tests.streams.conftest import Installation
 
 NAME = "standalone"
 IDENTITY = "recorded"
+LAST = job_view("last", labels={ALGORITHM: "another"})
+"""Shown after a recording: what was seen of it is on its topic once this is."""
 
 
 class Recorded(Cluster):
@@ -34,7 +37,6 @@ class Recorded(Cluster):
         self._jobs: dict[str, JobView] = {}
         self._pods: dict[str, PodView] = {}
         self._said: list[str] = []
-        self.shown = asyncio.Event()
 
     async def identity(self) -> str:
         return IDENTITY
@@ -71,7 +73,7 @@ class Recorded(Cluster):
             yield Change(line.type, thing)
             if not self._at_once:
                 await asyncio.sleep(0.002)
-        self.shown.set()
+        yield Change("ADDED", LAST)
         await asyncio.Event().wait()
 
 
@@ -90,7 +92,11 @@ async def replayed(nexus: Installation, scenario: Scenario, *, at_once: bool) ->
     await nexus.reaches(scenario.run, lambda run: run.job_uid)
     nexus.start_watcher()
     nexus.start_supervisor()
-    await nexus.cluster.shown.wait()
+
+    async def all_seen() -> bool:
+        return any(seen.request_id == LAST.metadata.name for seen in await nexus.said(OBSERVATIONS))
+
+    await nexus.until(all_seen)
     await nexus.consumed("supervisor", OBSERVATIONS)
     await nexus.caught_up()
 
