@@ -20,7 +20,7 @@ from nexus.domain.diagnosis import (
     vanished,
 )
 from nexus.domain.errors import Unavailable
-from nexus.domain.events import Diagnosis, Event, Evidence, RunObserved, RunResumed, RunStalled
+from nexus.domain.events import Diagnosis, Event, RunObserved, RunResumed, RunStalled
 from nexus.domain.observed import JobView
 from nexus.domain.run import Run
 from nexus.ports import Cluster
@@ -67,8 +67,7 @@ class Oversight:
     async def _ask(self, run: Run, cluster: Cluster, watermark: datetime, now: datetime) -> Event | None:
         job = await cluster.get(run.id)
         if job is None or job.metadata.uid != run.job_uid:
-            note = "no log and no events, because the Job is not there any more"
-            return vanished(run, Evidence(note=note), now)
+            return vanished(run, await gather(cluster, run.id, ()), now)
         if job.ended:
             return await self._missed(run, job, cluster, watermark, now)
         return await self._hanging(run, job, cluster, now)

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from nexus.domain.events import TerminalFact
 from nexus.domain.job import ALGORITHM
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Stage
-from nexus.domain.topics import OBSERVATIONS
+from nexus.domain.topics import OBSERVATIONS, RUNS
 from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
 from tests.factories import job_created, job_view
 from tests.kubernetes.record import FOLDER, Line, read
@@ -114,10 +115,8 @@ async def test_a_job_that_ends(installation, scenario, at_once):
         return
     row = await installation.reaches(scenario.run, lambda run: run.ended)
     judged(row, scenario)
-    ends = [
-        event for event in await installation.types(scenario.run) if event not in {"JobCreated", "RunStarted"}
-    ]
-    assert len(ends) == 1
+    said = await installation.said(RUNS, scenario.run)
+    assert len([event for event in said if isinstance(event, TerminalFact)]) == 1
 
 
 @pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each.hangs], ids=lambda each: each.name)

@@ -11,6 +11,7 @@ from nexus.domain.diagnosis.placing import lacking, placing_advice
 from nexus.domain.diagnosis.refusals import refusal_of
 from nexus.domain.diagnosis.sight import Sight
 from nexus.domain.events import RunDeadlineExceeded, RunFailed, RunSchedulingFailed
+from nexus.domain.observed import NODE_LOST
 
 __all__ = ["GRACES", "JOB_VANISHED", "NO_REPORT", "RULES", "Grace", "Rule"]
 
@@ -79,7 +80,6 @@ def _lacked(sight: Sight) -> str:
     return "\n".join(filter(None, (lacked, sight.unplaced or "No scheduler has looked at its pod yet.")))
 
 
-_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost"})
 _REJECTED = ("OutOf", "NodeAffinity", "UnexpectedAdmissionError", "NodeShutdown", "PodOSNotSupported")
 
 RULES: tuple[Rule, ...] = (
@@ -206,7 +206,7 @@ RULES: tuple[Rule, ...] = (
         category="NodeLost",
         when="the pod's node cannot be reached any more, and its pod cannot end",
         ends_as=RunFailed,
-        applies=lambda sight: sight.alive and sight.deleted and sight.disruption in _LOST,
+        applies=lambda sight: sight.alive and sight.deleted and sight.disruption in NODE_LOST,
         cause=FATAL.format("its node was lost."),
         details=lambda sight: sight.disrupted,
         hint="Submit the run again; bring the node back, or delete it from the cluster.",
@@ -290,7 +290,7 @@ RULES: tuple[Rule, ...] = (
         when="its node failed or was removed, and no retry was left",
         ends_as=RunFailed,
         applies=lambda sight: (
-            sight.disruption in _LOST
+            sight.disruption in NODE_LOST
             or (sight.end is not None and sight.end.reason == "ContainerStatusUnknown")
         ),
         cause=FATAL.format("its node was lost."),
