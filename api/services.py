@@ -32,6 +32,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     place_within: timedelta
     settle_after: timedelta
     """After which no append is under way any more whose outcome was unknown."""
+    unheard_after: timedelta
     read_wait: timedelta
     inline_limit: int
     max_body: int

@@ -145,8 +145,16 @@ class Kubernetes(_Section, frozen=True):
     """The kubeconfig of `cluster.name`, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
+    removed: str = ""
+    """Clusters that are gone for good, with commas between: what ran there ends. Their names stay here for as long as rows
+    are kept, and until then are given to no other cluster.
+    """
     namespace: str = "default"
     """Where Jobs run, on every cluster, and where custom resources are read from."""
+
+    @property
+    def removed_clusters(self) -> tuple[str, ...]:
+        return tuple(name for part in self.removed.split(",") if (name := part.strip()))
 
 
 class Cluster(_Section, frozen=True):
@@ -159,6 +167,8 @@ class Cluster(_Section, frozen=True):
 class Placement(_Section, frozen=True):
     deadline: Span = Span(hours=24)
     park_after: Span = Span(minutes=5)
+    denied_grace: Span = Span(hours=1)
+    """How long a cluster may answer 401 or 403 to a request that is parked again and again before that is its end."""
     ttl_after_finished: Span = Span(days=7)
     installation: str = "nexus"
 
@@ -184,6 +194,10 @@ class Supervision(_Section, frozen=True):
     """How long an algorithm may go on after it has reported."""
     reconcile_interval: Span = Span(seconds=5)
     vanished_grace: Span = Span(seconds=30)
+    unheard_after: Span = Span(seconds=30)
+    """The silence of a cluster that is told of with its runs. Longer than `reconcile_interval`, in which each is asked."""
+    max_blind: Span = Span(hours=24)
+    """How long beyond its own deadline a run goes on whose cluster is not heard."""
 
 
 class Logging(_Section, frozen=True):
@@ -223,9 +237,23 @@ def load(
         tree.setdefault(section, {})[name] = value
         sources[key] = source
     try:
-        return msgspec.convert(tree, Config, strict=False, dec_hook=_read)
+        config = msgspec.convert(tree, Config, strict=False, dec_hook=_read)
     except msgspec.ValidationError as error:
         raise _explained(str(error), tree, sources) from None
+    for problem in _contradictions(config):
+        raise ConfigError(f"{problem}. Correct it and start again.")
+    return config
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Keys that are fine by themselves, and not together."""
+    supervision = config.supervision
+    if supervision.unheard_after <= supervision.reconcile_interval:
+        yield (
+            f"supervision.unheard_after ({_write(supervision.unheard_after)}) is not longer than "
+            f"supervision.reconcile_interval ({_write(supervision.reconcile_interval)}): "
+            "every cluster would be told of as silent between two looks"
+        )
 
 
 def shown(config: Config) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Engines:
         log = self.config.log
         return {
             RUNS: log.run_partitions,
-            **{requests_of(name): log.request_partitions for name in self.cluster_names()},
+            **{requests_of(name): log.request_partitions for name in self.every_cluster()},
             OBSERVATIONS: log.run_partitions,
             RESULTS: log.run_partitions,
             DEAD_LETTERS: 1,
@@ -89,6 +89,16 @@ class Engines:
 
     def cluster_names(self) -> list[str]:
         return list(self._shards) or [self.config.cluster.name]
+
+    def every_cluster(self) -> list[str]:
+        """With those that were removed: what was requested for them has to end, and their topics to be folded."""
+        here, removed = self.cluster_names(), self.config.kubernetes.removed_clusters
+        if both := set(here).intersection(removed):
+            raise ConfigError(
+                f"kubernetes.removed names {', '.join(sorted(both))}, which is configured as well: "
+                "take its kubeconfig away, or its name from kubernetes.removed"
+            )
+        return [*here, *removed]
 
     async def log(self) -> EventLog:
         if not self.config.kafka.servers:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from nexus.domain.blindness import Heard
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
@@ -155,6 +156,14 @@ class RunStore(Protocol):
 
     async def watermark(self) -> datetime | None:
         """The least of what the partitions were advanced to: what the log took before this is in the projections."""
+        ...
+
+    async def hear(self, heard: Sequence[Heard]) -> None:
+        """These clusters answered then. It never goes back. No projection, and kept beside them for every process."""
+        ...
+
+    async def heard(self) -> list[Heard]:
+        """When each cluster that ever answered last did."""
         ...
 
 

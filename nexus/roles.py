@@ -22,7 +22,7 @@ from streams.collector import Collector
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
 from streams.processor import Ack, Driver, Processor
-from streams.reconciler import Reconciler
+from streams.reconciler import Patience, Reconciler
 from streams.scheduler import Scheduler, Starts, Throttle
 from streams.supervisor import Supervisor
 from streams.watcher import Watcher
@@ -61,7 +61,7 @@ async def ledger(role: Role) -> None:
     """Folds the log into the projections, and announces how runs ended."""
     engines = role.engines
     store, journal = await engines.store(), await engines.journal("ledger")
-    requests = [requests_of(name) for name in engines.cluster_names()]
+    requests = [requests_of(name) for name in engines.every_cluster()]
     await role.drive(Ledger(store, journal, now), [*requests, RUNS], CONSUMERS)
     await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
 
@@ -69,19 +69,18 @@ async def ledger(role: Role) -> None:
 async def supervisor(role: Role) -> None:
     """Turns observations into facts, decides what waited too long, and removes the Jobs of ended runs."""
     engines = role.engines
-    limits = engines.config.supervision
+    limits, removed = engines.config.supervision, engines.config.kubernetes.removed_clusters
     clusters, store, journal = (
         await engines.clusters(),
         await engines.store(),
         await engines.journal("supervisor"),
     )
     await role.drive(Supervisor(clusters, store, journal, now), [OBSERVATIONS], "supervisor", by_cluster=True)
-    collector = Collector(clusters, store, journal, now, limits.linger)
+    collector = Collector(clusters, store, journal, now, limits.linger, removed)
     await role.drive(collector, [RUNS], "collector")
     role.spawn(collector.sweep(limits.sweep_interval))
-    role.spawn(
-        Reconciler(clusters, store, journal, now, limits.vanished_grace).run(limits.reconcile_interval)
-    )
+    patience = Patience(limits.vanished_grace, limits.max_blind, removed)
+    role.spawn(Reconciler(clusters, store, journal, now, patience).run(limits.reconcile_interval))
 
 
 async def scheduler(role: Role) -> None:
@@ -151,6 +150,7 @@ async def services(role: Role) -> Services:
         spawn=role.spawn,
         place_within=config.placement.deadline,
         settle_after=_SETTLE_AFTER,
+        unheard_after=config.supervision.unheard_after,
         read_wait=config.http.read_wait,
         # Algorithms that read from S3 itself can read nothing that is not there.
         inline_limit=0 if config.s3.presign else config.payload.inline_limit,
@@ -167,5 +167,6 @@ def _throttle(engines: Engines) -> Throttle:
         grace=limits.pending_grace.total_seconds(),
         stuck_ceiling=limits.stuck_ceiling,
     )
-    park_after = engines.config.placement.park_after
-    return Throttle(TokenBucket(limits.rate, limits.burst), pending, park_after, limits.in_flight)
+    placement = engines.config.placement
+    bucket = TokenBucket(limits.rate, limits.burst)
+    return Throttle(bucket, pending, placement.park_after, limits.in_flight, placement.denied_grace)

@@ -36,6 +36,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     job_uid: str
     result_uri: str
     diagnosis: Diagnosis | None
+    unheard_since: datetime | None = None
+    """When the run's cluster last answered, where that is too long ago."""
 
     @property
     def ended(self) -> bool:

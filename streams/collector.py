@@ -38,7 +38,8 @@ _PAGE = 500
 class Collector:
     """Acts on the facts that end a run, or that show a Job of an ended one; `sweep` finds what is left over.
 
-    An algorithm that has reported may take `linger` to exit by itself; every other Job goes at once.
+    An algorithm that has reported may take `linger` to exit by itself; every other Job goes at once. `removed` are the
+    clusters that are gone for good, with their Jobs.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Collector:
         journal: Journal,
         clock: Clock,
         linger: timedelta,
+        removed: Collection[str] = (),
     ) -> None:
         self._clusters = clusters
         self._store = store
         self._journal = journal
         self._clock = clock
         self._linger = linger
+        self._removed = frozenset(removed)
         self._stayed = 0
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
@@ -92,6 +95,9 @@ class Collector:
         if not run.has_job:
             return True
         cluster = self._clusters.get(run.request.cluster)
+        if cluster is None and run.request.cluster in self._removed:
+            await self._append_collected(run, by="other")
+            return True
         try:
             return cluster is not None and await self._remove_job(run, cluster)
         except (Refused, Unavailable) as error:

@@ -140,13 +140,17 @@ class RunStarted(_Event, frozen=True):
 
 
 class RunDeferred(_Event, frozen=True):
-    """The cluster kept refusing: the request is parked until `until`. `attempt` counts from 1."""
+    """The cluster kept refusing: the request is parked until `until`. `attempt` counts from 1.
 
-    unsaid = {"at": _NEVER, "until": _NEVER, "reason": ""}
+    `denied`: the last refusal was for want of credentials or of a permission.
+    """
+
+    unsaid = {"at": _NEVER, "until": _NEVER, "reason": "", "denied": False}
 
     attempt: int
     until: Moment
     reason: str = ""
+    denied: bool = False
 
 
 class RunRequeued(_Event, frozen=True):

@@ -87,6 +87,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deferrals: int = 0
     deferred_until: datetime | None = None
     deferred_because: str = ""
+    denied_since: datetime | None = None
+    """When a request was first parked because the cluster denied it; None once it was parked for another reason."""
     ended_at: datetime | None = None
     ended_by: str = ""
     result_uri: str = ""
@@ -157,6 +159,7 @@ def _apply(run: Run, fact: Fact) -> Run:
                 deferrals=fact.attempt,
                 deferred_until=fact.until,
                 deferred_because=fact.reason,
+                denied_since=(run.denied_since or fact.at) if fact.denied else None,
                 last_modified=fact.at,
             )
         case RunRequeued() if fact.attempt == run.deferrals and run.deferred_until:

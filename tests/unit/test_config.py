@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from nexus.config import Config, load, shown
 from nexus.domain.errors import ConfigError
+from nexus.engines import Engines
 
 
 @pytest.fixture
@@ -200,3 +202,25 @@ def test_what_is_shown_is_plain_and_can_be_loaded_again(file):
     assert tree["http"]["max_body"] == 1024**3
     assert msgspec.json.encode(tree)
     assert load(file(yaml.safe_dump(tree)), {}) == config
+
+
+def test_keys_that_contradict_each_other_are_named():
+    with pytest.raises(
+        ConfigError, match=r"supervision\.unheard_after \(5s\).*supervision\.reconcile_interval"
+    ):
+        load(None, {"NEXUS__SUPERVISION__UNHEARD_AFTER": "5s"})
+
+
+def test_removed_clusters_are_names_with_commas_between():
+    config = load(None, {"NEXUS__KUBERNETES__REMOVED": "eu-1, us-2,"})
+    assert config.kubernetes.removed_clusters == ("eu-1", "us-2")
+
+
+def test_a_cluster_is_configured_or_removed():
+    config = load(None, {"NEXUS__KUBERNETES__REMOVED": "standalone"})
+    with pytest.raises(ConfigError, match=r"kubernetes\.removed names standalone"):
+        Engines(config, None, AsyncExitStack()).topics()
+    config = load(None, {"NEXUS__KUBERNETES__REMOVED": "gone"})
+    engines = Engines(config, None, AsyncExitStack())
+    assert "nexus.requests.gone" in engines.topics()
+    assert engines.cluster_names() == ["standalone"]
