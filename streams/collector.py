@@ -22,7 +22,7 @@ from nexus.domain.placement import cancelled_with
 from nexus.domain.run import Run, Stage
 from nexus.journal import Journal
 from nexus.ports import Cluster, DeletionPolicy, Partition, RunStore
-from streams.children import living_children
+from streams.children import children, keeps_its_parent
 from streams.evidence import gather
 from streams.folded import rows_beyond
 from streams.processor import Clock, Delivery
@@ -123,18 +123,20 @@ class Collector:
         return True
 
     async def _may_go(self, run: Run, job: JobView) -> bool:
-        """Not while the algorithm is still closing down, nor while children live that would go with the Job."""
+        """Not while the algorithm is still closing down, nor while children have Jobs that would go with this one."""
+        if run.cancellation_policy == "Orphan":
+            return True
+        if any(keeps_its_parent(child, run) for child in await children(self._store, run.id)):
+            return False
         if run.stage is Stage.CANCELLED:
             return True
-        if await living_children(self._store, run.id):
-            return False
         assert run.ended_at is not None
         reported = run.stage is Stage.COMPLETED or (run.diagnosis and run.diagnosis.category == REPORTED)
         return job.ended or not reported or self._clock() >= run.ended_at + self._linger
 
     async def _cancel_children(self, run: Run) -> None:
-        children = await living_children(self._store, run.id)
-        await self._journal.append(cancelled_with(child, run, self._clock()) for child in children)
+        living = [child for child in await children(self._store, run.id) if not child.ended]
+        await self._journal.append(cancelled_with(child, run, self._clock()) for child in living)
 
     async def _record_evidence(self, run: Run, cluster: Cluster) -> None:
         """A failure that the supervisor diagnosed brought its evidence; a completed run needs none."""

@@ -204,7 +204,8 @@ class Scheduler:
 
     async def _place(self, entry: Entry[Ack]) -> None:
         run, decision = await self._decide(entry)
-        if isinstance(decision, Create) and await self._token() > _STALE:
+        identity = await self._identity() if isinstance(decision, Create) else ""
+        if identity and await self._token() > _STALE:
             run, decision = await self._decide(entry)
         match decision:
             case Wait():
@@ -217,7 +218,7 @@ class Scheduler:
                 await self._journal.append([fact])
                 self._done(entry)
             case Create(due, parent_uid):
-                await self._create(entry, due, parent_uid)
+                await self._create(entry, due, parent_uid, identity)
 
     async def _decide(self, entry: Entry[Ack]) -> tuple[Run | None, Wait | Drop | Record | Create]:
         run = await self._store.get(entry.request_id)
@@ -227,6 +228,14 @@ class Scheduler:
         refusal = str(attempts.last) if attempts else self._closed_because
         return run, place(run, parent, self._cluster.name, self._clock(), refusal)
 
+    async def _identity(self) -> str:
+        """Of the cluster as it is now: another may have got its name."""
+        try:
+            return await self._cluster.identity()
+        except Unavailable as error:
+            self._push_back(error)
+            raise
+
     async def _token(self) -> float:
         """Wait for a token; the seconds that it took."""
         asked = self._monotonic()
@@ -234,12 +243,11 @@ class Scheduler:
             await asyncio.sleep(min(wait, 1.0))
         return self._monotonic() - asked
 
-    async def _create(self, entry: Entry[Ack], run: Run, parent_uid: str) -> None:
+    async def _create(self, entry: Entry[Ack], run: Run, parent_uid: str, identity: str) -> None:
         owner = parent_uid if await self._lives(run, parent_uid) else ""
         job = self._materializer.job(run.request, await self._payload_url(run), owner)
         started = self._monotonic()
         try:
-            identity = await self._cluster.identity()
             created = await self._cluster.create(job)
         except Refused as error:
             if not is_for_good(error, run, self._clock(), self._throttle.denied_grace):

@@ -81,7 +81,8 @@ def _said(event: Event) -> str:
         case RunFailed() | RunDeadlineExceeded() | RunSchedulingFailed():
             return "\n".join(filter(None, (event.diagnosis.cause, _shown(event.evidence))))
         case RunCancelled():
-            return ", ".join(filter(None, (f"by {event.initiator!r}", event.reason, event.policy)))
+            parent = event.with_parent and f"with its parent {event.with_parent}"
+            return ", ".join(filter(None, (f"by {event.initiator!r}", event.reason, event.policy, parent)))
         case EvidenceRecorded():
             return _shown(event.evidence)
         case JobCollected():

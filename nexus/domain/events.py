@@ -195,9 +195,13 @@ class RunSchedulingFailed(_Event, frozen=True):
 
 
 class RunCancelled(_Event, frozen=True):
+    """Of a run that goes with its parent, reason and initiator are those of the cancel that ended the whole tree."""
+
     reason: str = ""
     initiator: str = ""
     policy: Literal["Background", "Foreground", "Orphan"] = "Background"
+    with_parent: str = ""
+    """The id of the parent that it goes with."""
 
 
 class EvidenceRecorded(_Event, frozen=True):

@@ -64,14 +64,15 @@ def place(
 
 
 def cancelled_with(run: Run, parent: Run, now: datetime) -> RunCancelled:
-    """The end of a child whose parent was cancelled with a policy that takes its children along."""
+    """The end of a child whose parent was cancelled with a policy that takes its children along, in the same words."""
     return RunCancelled(
         request_id=run.id,
         algorithm=run.request.algorithm,
         at=now,
-        initiator="nexus",
-        reason=f"its parent {parent.id} was cancelled with policy {parent.cancellation_policy}",
+        initiator=parent.cancelled_by,
+        reason=parent.cancelled_because,
         policy="Foreground" if parent.cancellation_policy == "Foreground" else "Background",
+        with_parent=parent.id,
     )
 
 

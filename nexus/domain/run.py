@@ -94,6 +94,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result_uri: str = ""
     diagnosis: Diagnosis | None = None
     cancellation_policy: str = ""
+    cancelled_by: str = ""
+    cancelled_because: str = ""
     collected_at: datetime | None = None
 
     @property
@@ -182,12 +184,20 @@ def _end(run: Run, fact: TerminalFact) -> Run:
                 run = replace(run, job_uid=DRY_RUN, sent_at=fact.at)
             return replace(run, stage=Stage.COMPLETED, result_uri=fact.result_uri)
         case RunCancelled():
+            parent = f", with its parent {fact.with_parent}" if fact.with_parent else ""
             diagnosis = Diagnosis(
                 category="Cancelled",
                 cause=f"Cancelled by '{fact.initiator}'",
-                details=f"Run cancelled, reason: '{fact.reason}'",
+                details=f"Run cancelled, reason: '{fact.reason}'{parent}",
             )
-            return replace(run, stage=Stage.CANCELLED, diagnosis=diagnosis, cancellation_policy=fact.policy)
+            return replace(
+                run,
+                stage=Stage.CANCELLED,
+                diagnosis=diagnosis,
+                cancellation_policy=fact.policy,
+                cancelled_by=fact.initiator,
+                cancelled_because=fact.reason,
+            )
         case RunFailed():
             stage = Stage.FAILED
         case RunDeadlineExceeded():

@@ -190,8 +190,8 @@ def test_a_child_goes_with_its_cancelled_parent(policy):
     assert isinstance(decision, Record)
     assert isinstance(decision.fact, RunCancelled)
     assert (decision.fact.request_id, decision.fact.algorithm) == (REQUEST_ID, "hello-world")
-    assert (decision.fact.policy, decision.fact.initiator, decision.fact.at) == (policy, "nexus", NOW)
-    assert PARENT_ID in decision.fact.reason
+    assert (decision.fact.policy, decision.fact.initiator, decision.fact.at) == (policy, "me", NOW)
+    assert (decision.fact.reason, decision.fact.with_parent) == ("not needed", PARENT_ID)
     assert fold(CHILD, decision.fact, 0).stage == Stage.CANCELLED
 
 
