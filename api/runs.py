@@ -1,4 +1,4 @@
-"""Our own view of runs: list, one run, its history."""
+"""Our own view of runs: list, one run, its history, and what is left of those that ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nexus.domain.events import encode_event
 from nexus.domain.ids import parse_request_id
 from nexus.domain.run import Run, Stage
 from nexus.ports import RunFilter
-from nexus.views import RunEvent, RunEvents, RunPage, RunView
+from nexus.views import GarbageReport, RunEvent, RunEvents, RunPage, RunView
 
 __all__ = ["run_routes"]
 
@@ -97,6 +97,14 @@ async def get_events(services: ServicesOf, request_id: RequestId) -> Response[Ru
     return Response(RunEvents(events))
 
 
+@get("/api/v1/garbage", summary="What would be swept up now", tags=["api"], responses=_problems(400, 503))
+async def get_garbage(
+    services: ServicesOf, limit: Annotated[int, QueryParameter(ge=1, le=_LARGEST_PAGE)] = 100
+) -> GarbageReport:
+    """Jobs whose runs have ended or are not there, and payloads past their time. Nothing is removed by asking."""
+    return await services.garbage(limit)
+
+
 def _stage(text: str | None) -> Stage | None:
     try:
         return Stage(text) if text is not None else None
@@ -144,4 +152,4 @@ def _view(run: Run, unheard: datetime | None) -> RunView:
     )
 
 
-run_routes = [list_runs, get_run, get_events]
+run_routes = [list_runs, get_run, get_events, get_garbage]

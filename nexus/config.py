@@ -200,6 +200,18 @@ class Supervision(_Section, frozen=True):
     """How long beyond its own deadline a run goes on whose cluster is not heard."""
 
 
+class Garbage(_Section, frozen=True):
+    """What is swept up: Jobs that are no run's, and payloads in the payload store."""
+
+    interval: Span = Span(minutes=10)
+    job_grace: Span = Span(hours=24)
+    """How long a Job of ours is let be of which there is no run."""
+    payload_retention: Span = Span(days=7)
+    """How long a payload is kept after its run has ended."""
+    payload_grace: Span = Span(hours=48)
+    """How long a payload is kept of which there is no run: longer than `placement.deadline`."""
+
+
 class Logging(_Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -219,6 +231,7 @@ class Config(_Section, frozen=True):
     placement: Placement = Placement()
     throttle: Throttle = Throttle()
     supervision: Supervision = Supervision()
+    garbage: Garbage = Garbage()
     logging: Logging = Logging()
 
 
@@ -253,6 +266,17 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"supervision.unheard_after ({_write(supervision.unheard_after)}) is not longer than "
             f"supervision.reconcile_interval ({_write(supervision.reconcile_interval)}): "
             "every cluster would be told of as silent between two looks"
+        )
+    garbage, placement, cassandra = config.garbage, config.placement, config.cassandra
+    if garbage.payload_grace <= placement.deadline:
+        yield (
+            f"garbage.payload_grace ({_write(garbage.payload_grace)}) is not longer than "
+            f"placement.deadline ({_write(placement.deadline)}): a run might be placed when its payload is gone"
+        )
+    if (cassandra.hosts or cassandra.bundle) and garbage.payload_retention > cassandra.row_lifetime:
+        yield (
+            f"garbage.payload_retention ({_write(garbage.payload_retention)}) is longer than "
+            f"cassandra.row_lifetime ({_write(cassandra.row_lifetime)}): no payload outlives the row of its run"
         )
 
 

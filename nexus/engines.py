@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 import uuid
@@ -74,6 +75,7 @@ class Engines:
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
         self._shards = shards(config)
+        self._opening = asyncio.Lock()
         self._connections: dict[str, Connection] = {}
 
     def topics(self) -> dict[str, int]:
@@ -191,13 +193,13 @@ class Engines:
         return self._templates
 
     async def clusters(self) -> Mapping[str, Cluster]:
-        if self._clusters is None:
-            if self._shards:
+        async with self._opening:
+            if self._clusters is None and self._shards:
                 self._clusters = {name: await self._shard(name) for name in self._shards}
-            else:
+            if self._clusters is None:
                 cluster = await self._local_cluster()
                 self._clusters = {cluster.name: cluster}
-        return self._clusters
+            return self._clusters
 
     async def leadership(self, cluster: str, work: str) -> Leadership:
         """Of the processes that could do this work on the cluster."""

@@ -37,6 +37,7 @@ __all__ = [
     "Record",
     "RunFilter",
     "RunStore",
+    "StoredPayload",
     "Templates",
 ]
 
@@ -182,6 +183,13 @@ class Claims(Protocol):
         ...
 
 
+class StoredPayload(msgspec.Struct, frozen=True):
+    """`at` is when it was last put."""
+
+    key: str
+    at: datetime
+
+
 class PayloadStore(Protocol):
     """Payloads too large for the log, by the key of contract §5.3."""
 
@@ -192,6 +200,12 @@ class PayloadStore(Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def delete(self, key: str) -> None: ...
+
+    async def stored(self, after: str, limit: int) -> list[StoredPayload]:
+        """What there is beyond that key, others' things as well: algorithm by algorithm, by id within each. At most `limit`,
+        and at least one while there is any. The key of `~` is beyond all ids of its algorithm.
+        """
+        ...
 
 
 class PayloadUrls(Protocol):

@@ -13,12 +13,15 @@ import uuid_utils
 
 from api.services import Services
 from nexus.domain.admission import Window
+from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
 from nexus.engines import Engines, now
 from nexus.journal import Journal
 from nexus.ports import Cluster
+from nexus.views import GarbageReport
 from streams.collector import Collector
+from streams.garbage import Sweeper
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
 from streams.processor import Ack, Driver, Processor
@@ -81,6 +84,8 @@ async def supervisor(role: Role) -> None:
     role.spawn(collector.sweep(limits.sweep_interval))
     patience = Patience(limits.vanished_grace, limits.max_blind, removed)
     role.spawn(Reconciler(clusters, store, journal, now, patience).run(limits.reconcile_interval))
+    sweeper = await _sweeper(engines, "supervisor")
+    role.spawn(sweeper.run(engines.config.garbage.interval))
 
 
 async def scheduler(role: Role) -> None:
@@ -134,6 +139,11 @@ async def services(role: Role) -> Services:
     config = engines.config
     templates = await engines.templates()
     role.spawn(templates.watch())
+
+    async def garbage(limit: int) -> GarbageReport:
+        """Only here does an API ask the clusters, so that it opens them only for this."""
+        return await (await _sweeper(engines, "api")).report(limit)
+
     return Services(
         journal=await engines.journal("api"),
         store=await engines.store(),
@@ -151,10 +161,24 @@ async def services(role: Role) -> Services:
         place_within=config.placement.deadline,
         settle_after=_SETTLE_AFTER,
         unheard_after=config.supervision.unheard_after,
+        garbage=garbage,
         read_wait=config.http.read_wait,
         # Algorithms that read from S3 itself can read nothing that is not there.
         inline_limit=0 if config.s3.presign else config.payload.inline_limit,
         max_body=config.http.max_body,
+    )
+
+
+async def _sweeper(engines: Engines, role: str) -> Sweeper:
+    limits = engines.config.garbage
+    return Sweeper(
+        await engines.clusters(),
+        await engines.store(),
+        await engines.payloads(),
+        await engines.journal(role),
+        now,
+        engines.config.placement.installation,
+        Keeping(limits.job_grace, limits.payload_retention, limits.payload_grace),
     )
 
 

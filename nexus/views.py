@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from nexus.domain.events import Diagnosis, Parent
+from nexus.domain.garbage import Garbage
 from nexus.domain.run import DRY_RUN, Stage, State
 
-__all__ = ["Accepted", "RunEvent", "RunEvents", "RunPage", "RunView"]
+__all__ = ["Accepted", "GarbageReport", "RunEvent", "RunEvents", "RunPage", "RunView"]
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -67,6 +68,14 @@ class RunEvent(msgspec.Struct, frozen=True):
 
 class RunEvents(msgspec.Struct, frozen=True):
     events: list[RunEvent]
+
+
+class GarbageReport(msgspec.Struct, frozen=True):
+    """What would go at the next sweep. `unheard` names the clusters that could not be asked; `more`: the list was cut."""
+
+    garbage: list[Garbage]
+    unheard: list[str]
+    more: bool
 
 
 class Accepted(msgspec.Struct, frozen=True, rename="camel"):

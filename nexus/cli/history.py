@@ -13,6 +13,8 @@ from nexus.domain.events import (
     EvidenceRecorded,
     JobCollected,
     JobCreated,
+    OrphanCollected,
+    PayloadCollected,
     RunCancelled,
     RunCompleted,
     RunDeadlineExceeded,
@@ -87,6 +89,11 @@ def _said(event: Event) -> str:
             return _shown(event.evidence)
         case JobCollected():
             return "deleted by Nexus" if event.by == "nexus" else "found deleted"
+        case OrphanCollected():
+            done = "deleted" if event.confirmed else "to be deleted"
+            return "\n".join(filter(None, (f"Job {done}: {event.because}", _shown(event.evidence))))
+        case PayloadCollected():
+            return f"payload {'removed' if event.confirmed else 'to be removed'}: {event.because}"
         case _:
             return ""
 

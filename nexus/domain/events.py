@@ -27,7 +27,9 @@ __all__ = [
     "Fact",
     "JobCollected",
     "JobCreated",
+    "OrphanCollected",
     "Parent",
+    "PayloadCollected",
     "RunCancelled",
     "RunCompleted",
     "RunDeadlineExceeded",
@@ -40,6 +42,7 @@ __all__ = [
     "RunSchedulingFailed",
     "RunStarted",
     "RunTagged",
+    "Swept",
     "TerminalFact",
     "decode_event",
     "encode_event",
@@ -217,6 +220,29 @@ class JobCollected(_Event, frozen=True):
     by: Literal["nexus", "other"] = "nexus"
 
 
+class OrphanCollected(_Event, frozen=True):
+    """A Job of ours that is no run's, or not the Job of the run of its name. Said before it is deleted, with what it
+    showed, and again, `confirmed`, after that.
+    """
+
+    unsaid = {"at": _NEVER, "evidence": None}
+
+    job_uid: str
+    cluster: str
+    cluster_id: str
+    because: str
+    confirmed: bool = False
+    evidence: Evidence | None = None
+
+
+class PayloadCollected(_Event, frozen=True):
+    """A payload past its time. Said before it is removed from the payload store, and again, `confirmed`, after that."""
+
+    key: str
+    because: str
+    confirmed: bool = False
+
+
 class RunObserved(_Event, frozen=True):
     """What a watcher saw of a run: its Job and its pods as they are now, or as they last were.
 
@@ -257,6 +283,8 @@ class DeadLettered(_Event, frozen=True):
 
 
 TerminalFact = RunCompleted | RunFailed | RunDeadlineExceeded | RunSchedulingFailed | RunCancelled
+Swept = OrphanCollected | PayloadCollected
+"""About what lay around, under the id of a run that may not be there, or not any more."""
 Fact = (
     TerminalFact
     | JobCreated
@@ -266,6 +294,7 @@ Fact = (
     | RunTagged
     | EvidenceRecorded
     | JobCollected
+    | Swept
 )  # fmt: skip
 Event = RunRequested | Fact | RunObserved | RunEnded | DeadLettered
 

@@ -19,6 +19,8 @@ from nexus.domain.events import (
     Fact,
     JobCollected,
     JobCreated,
+    OrphanCollected,
+    PayloadCollected,
     RunCancelled,
     RunCompleted,
     RunDeadlineExceeded,
@@ -172,7 +174,7 @@ def _apply(run: Run, fact: Fact) -> Run:
             return replace(run, collected_at=fact.at)
         case RunCompleted() | RunFailed() | RunDeadlineExceeded() | RunSchedulingFailed() | RunCancelled():
             return run if run.ended else _end(run, fact)
-        case EvidenceRecorded() | _:
+        case EvidenceRecorded() | OrphanCollected() | PayloadCollected() | _:
             return run
 
 

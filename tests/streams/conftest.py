@@ -14,6 +14,7 @@ import pytest
 
 from api.services import Services
 from nexus.domain.events import Event, RunRequested
+from nexus.domain.garbage import Keeping
 from nexus.domain.job import Materializer
 from nexus.domain.observed import JobView
 from nexus.domain.payload import PayloadSigner
@@ -26,9 +27,10 @@ from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
 from nexus.payload_urls import SignedUrls
-from nexus.ports import Record
+from nexus.ports import PayloadStore, Record
 from streams.collector import Collector
 from streams.embedded import EmbeddedDriver
+from streams.garbage import Sweeper
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
 from streams.processor import Processor
@@ -45,6 +47,9 @@ ELSEWHERE = "another"
 MAX_BLIND = 24 * 3600
 SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
+KEEPING = Keeping(
+    job_grace=timedelta(hours=1), payload_retention=timedelta(hours=3), payload_grace=timedelta(hours=2)
+)
 TOPICS = {RUNS: 3, REQUESTS: 2, requests_of(ELSEWHERE): 1, OBSERVATIONS: 3, RESULTS: 2, DEAD_LETTERS: 1}
 
 
@@ -159,6 +164,7 @@ class Installation:
             "host": "tests",
             "spawn": self.spawn,
             "place_within": timedelta(hours=1),
+            "garbage": self.sweeper(FolderPayloadStore(folder / "payloads")).report,
             "unheard_after": timedelta(seconds=30),
             "settle_after": timedelta(0),
             "read_wait": timedelta(seconds=5),
@@ -167,6 +173,11 @@ class Installation:
             "materializer": MATERIALIZER,
         }
         return Services(**(usual | fields))
+
+    def sweeper(self, payloads: PayloadStore, keeping: Keeping = KEEPING) -> Sweeper:
+        return Sweeper(
+            self.clusters, self.store, payloads, self.journal, self.clock, MATERIALIZER.installation, keeping
+        )
 
     # What is said
 

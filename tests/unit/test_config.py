@@ -204,11 +204,23 @@ def test_what_is_shown_is_plain_and_can_be_loaded_again(file):
     assert load(file(yaml.safe_dump(tree)), {}) == config
 
 
-def test_keys_that_contradict_each_other_are_named():
-    with pytest.raises(
-        ConfigError, match=r"supervision\.unheard_after \(5s\).*supervision\.reconcile_interval"
-    ):
-        load(None, {"NEXUS__SUPERVISION__UNHEARD_AFTER": "5s"})
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"SUPERVISION__UNHEARD_AFTER": "5s"},
+            r"supervision\.unheard_after \(5s\).*supervision\.reconcile_interval",
+        ),
+        ({"PLACEMENT__DEADLINE": "48h"}, r"garbage\.payload_grace \(48h0m0s\).*placement\.deadline"),
+        (
+            {"CASSANDRA__HOSTS": "db", "CASSANDRA__ROW_LIFETIME": "100h"},
+            r"garbage\.payload_retention \(168h0m0s\).*cassandra\.row_lifetime",
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other_are_named(variables, words):
+    with pytest.raises(ConfigError, match=words):
+        load(None, {f"NEXUS__{name}": value for name, value in variables.items()})
 
 
 def test_removed_clusters_are_names_with_commas_between():
