@@ -30,6 +30,7 @@ __all__ = ["Sweeper"]
 _log = structlog.get_logger(__name__)
 
 _PAGE = 500
+_NONE = timedelta(0)
 _BEYOND = "/~"
 """After every key of an algorithm."""
 
@@ -144,13 +145,14 @@ class Sweeper:
     ) -> None:
         if run and is_unheard(job, run, cluster, self._installation):
             found.unheard.append((run, job))
-        elif until and (
-            because := why_job_goes(job, run, self._installation, until, self._keeping.job_grace)
-        ):
-            metadata = job.metadata
+            return
+        metadata, grace = job.metadata, self._keeping.job_grace
+        if until and (because := why_job_goes(job, run, self._installation, until, grace)):
             algorithm = metadata.labels.get(ALGORITHM, "")
             garbage = _job_of(metadata.name, algorithm, cluster, metadata.uid, metadata.creation_timestamp)
             found.garbage.append(replace(garbage, because=because))
+        elif until and why_job_goes(job, run, self._installation, until, _NONE):
+            _log.warning("job_without_run", cluster=cluster, job=metadata.name, goes_after=str(grace))
 
     async def _found_payloads(self) -> AsyncIterator[list[Garbage]]:
         """Within an algorithm the keys are in the order of their ids, and so of time: what follows a young one is younger."""
