@@ -69,7 +69,7 @@ def why_job_goes(job: JobView, run: Run | None, installation: str, until: dateti
     annotations = metadata.annotations
     ours = annotations.get(INSTALLATION) == installation and annotations.get(REQUEST_ID) == metadata.name
     created = metadata.creation_timestamp
-    if not ours or metadata.deletion_timestamp or created is None or created >= until:
+    if not ours or metadata.deletion_timestamp or created is None:
         return ""
     if run is None:
         return "there is no run of its name" if created + grace <= until else ""
