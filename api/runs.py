@@ -1,7 +1,8 @@
-"""Our own view of runs: list, one run, its history."""
+"""Our own view of runs: list, one run, its history, and what is left of those that ended."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -12,12 +13,14 @@ from litestar.params import FromQuery, QueryParameter
 
 from api.parameters import RequestId, ServicesOf
 from api.reading import settled_run
+from api.services import Services
+from nexus.domain.blindness import unheard_since
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import encode_event
 from nexus.domain.ids import parse_request_id
 from nexus.domain.run import Run, Stage
 from nexus.ports import RunFilter
-from nexus.views import RunEvent, RunEvents, RunPage, RunView
+from nexus.views import GarbageReport, RunEvent, RunEvents, RunPage, RunView
 
 __all__ = ["run_routes"]
 
@@ -63,12 +66,13 @@ async def list_runs(
     after = parse_request_id(cursor) if cursor else ""
     runs = await services.store.find(where, limit + 1, after)
     page = runs[:limit]
-    return RunPage([_view(run) for run in page], page[-1].id if len(runs) > limit else None)
+    return RunPage(await _views(services, page), page[-1].id if len(runs) > limit else None)
 
 
 @get("/api/v1/runs/{request_id:str}", summary="One run", tags=["api"], responses=_problems(400, 404, 503))
 async def get_run(services: ServicesOf, request_id: RequestId) -> RunView:
-    return _view(await settled_run(services, request_id))
+    [view] = await _views(services, [await settled_run(services, request_id)])
+    return view
 
 
 @get(
@@ -93,6 +97,14 @@ async def get_events(services: ServicesOf, request_id: RequestId) -> Response[Ru
     return Response(RunEvents(events))
 
 
+@get("/api/v1/garbage", summary="What would be swept up now", tags=["api"], responses=_problems(400, 503))
+async def get_garbage(
+    services: ServicesOf, limit: Annotated[int, QueryParameter(ge=1, le=_LARGEST_PAGE)] = 100
+) -> GarbageReport:
+    """Jobs whose runs have ended or are not there, and payloads past their time. Nothing is removed by asking."""
+    return await services.garbage(limit)
+
+
 def _stage(text: str | None) -> Stage | None:
     try:
         return Stage(text) if text is not None else None
@@ -106,7 +118,14 @@ def _aware(field: str, moment: datetime | None) -> datetime | None:
     return moment
 
 
-def _view(run: Run) -> RunView:
+async def _views(services: Services, runs: Sequence[Run]) -> list[RunView]:
+    """Of runs that have not ended it is told as well since when their cluster has not been heard."""
+    heard = [] if all(run.ended for run in runs) else await services.store.heard()
+    now = services.clock()
+    return [_view(run, unheard_since(run, heard, now, services.unheard_after)) for run in runs]
+
+
+def _view(run: Run, unheard: datetime | None) -> RunView:
     request = run.request
     return RunView(
         request_id=run.id,
@@ -131,7 +150,8 @@ def _view(run: Run) -> RunView:
         job_uid=run.job_uid,
         result_uri=run.result_uri,
         diagnosis=run.diagnosis,
+        unheard_since=unheard,
     )
 
 
-run_routes = [list_runs, get_run, get_events]
+run_routes = [list_runs, get_run, get_events, get_garbage]

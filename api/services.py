@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
 from nexus.journal import Journal
 from nexus.ports import Claims, PayloadStore, PayloadUrls, RunStore, Templates
+from nexus.views import GarbageReport
 
 __all__ = ["Services"]
 
@@ -32,6 +33,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     place_within: timedelta
     settle_after: timedelta
     """After which no append is under way any more whose outcome was unknown."""
+    unheard_after: timedelta
+    garbage: Callable[[int], Awaitable[GarbageReport]]
+    """What would be swept up, at most so many."""
     read_wait: timedelta
     inline_limit: int
     max_body: int

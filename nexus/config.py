@@ -152,8 +152,16 @@ class Kubernetes(_Section, frozen=True):
     """The kubeconfig of `cluster.name`, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
+    removed: str = ""
+    """Clusters that are gone for good, with commas between: what ran there ends. Their names stay here for as long as rows
+    are kept, and until then are given to no other cluster.
+    """
     namespace: str = "default"
     """Where Jobs run, on every cluster, and where custom resources are read from."""
+
+    @property
+    def removed_clusters(self) -> tuple[str, ...]:
+        return tuple(name for part in self.removed.split(",") if (name := part.strip()))
 
 
 class Cluster(_Section, frozen=True):
@@ -166,6 +174,8 @@ class Cluster(_Section, frozen=True):
 class Placement(_Section, frozen=True):
     deadline: Span = Span(hours=24)
     park_after: Span = Span(minutes=5)
+    denied_grace: Span = Span(hours=1)
+    """How long a cluster may answer 401 or 403 to a request that is parked again and again before that is its end."""
     ttl_after_finished: Span = Span(days=7)
     installation: str = "nexus"
 
@@ -191,6 +201,22 @@ class Supervision(_Section, frozen=True):
     """How long an algorithm may go on after it has reported."""
     reconcile_interval: Span = Span(seconds=5)
     vanished_grace: Span = Span(seconds=30)
+    unheard_after: Span = Span(seconds=30)
+    """The silence of a cluster that is told of with its runs. Longer than `reconcile_interval`, in which each is asked."""
+    max_blind: Span = Span(hours=24)
+    """How long beyond its own deadline a run goes on whose cluster is not heard."""
+
+
+class Garbage(_Section, frozen=True):
+    """What is swept up: Jobs that are no run's, and payloads in the payload store."""
+
+    interval: Span = Span(minutes=10)
+    job_grace: Span = Span(hours=24)
+    """How long a Job of ours is let be of which there is no run."""
+    payload_retention: Span = Span(days=7)
+    """How long a payload is kept after its run has ended."""
+    payload_grace: Span = Span(hours=48)
+    """How long a payload is kept of which there is no run: longer than `placement.deadline`."""
 
 
 class Grace(_Section, frozen=True):
@@ -230,6 +256,7 @@ class Config(_Section, frozen=True):
     throttle: Throttle = Throttle()
     supervision: Supervision = Supervision()
     grace: Grace = Grace()
+    garbage: Garbage = Garbage()
     logging: Logging = Logging()
 
 
@@ -248,9 +275,34 @@ def load(
         tree.setdefault(section, {})[name] = value
         sources[key] = source
     try:
-        return msgspec.convert(tree, Config, strict=False, dec_hook=_read)
+        config = msgspec.convert(tree, Config, strict=False, dec_hook=_read)
     except msgspec.ValidationError as error:
         raise _explained(str(error), tree, sources) from None
+    for problem in _contradictions(config):
+        raise ConfigError(f"{problem}. Correct it and start again.")
+    return config
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Keys that are fine by themselves, and not together."""
+    supervision = config.supervision
+    if supervision.unheard_after <= supervision.reconcile_interval:
+        yield (
+            f"supervision.unheard_after ({_write(supervision.unheard_after)}) is not longer than "
+            f"supervision.reconcile_interval ({_write(supervision.reconcile_interval)}): "
+            "every cluster would be told of as silent between two looks"
+        )
+    garbage, placement, cassandra = config.garbage, config.placement, config.cassandra
+    if garbage.payload_grace <= placement.deadline:
+        yield (
+            f"garbage.payload_grace ({_write(garbage.payload_grace)}) is not longer than "
+            f"placement.deadline ({_write(placement.deadline)}): a run might be placed when its payload is gone"
+        )
+    if (cassandra.hosts or cassandra.bundle) and garbage.payload_retention > cassandra.row_lifetime:
+        yield (
+            f"garbage.payload_retention ({_write(garbage.payload_retention)}) is longer than "
+            f"cassandra.row_lifetime ({_write(cassandra.row_lifetime)}): no payload outlives the row of its run"
+        )
 
 
 def shown(config: Config) -> dict[str, Any]:

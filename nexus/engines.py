@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 import uuid
@@ -74,6 +75,7 @@ class Engines:
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
         self._shards = shards(config)
+        self._opening = asyncio.Lock()
         self._connections: dict[str, Connection] = {}
 
     def topics(self) -> dict[str, int]:
@@ -81,7 +83,7 @@ class Engines:
         log = self.config.log
         return {
             RUNS: log.run_partitions,
-            **{requests_of(name): log.request_partitions for name in self.cluster_names()},
+            **{requests_of(name): log.request_partitions for name in self.every_cluster()},
             OBSERVATIONS: log.run_partitions,
             RESULTS: log.run_partitions,
             DEAD_LETTERS: 1,
@@ -89,6 +91,16 @@ class Engines:
 
     def cluster_names(self) -> list[str]:
         return list(self._shards) or [self.config.cluster.name]
+
+    def every_cluster(self) -> list[str]:
+        """With those that were removed: what was requested for them has to end, and their topics to be folded."""
+        here, removed = self.cluster_names(), self.config.kubernetes.removed_clusters
+        if both := set(here).intersection(removed):
+            raise ConfigError(
+                f"kubernetes.removed names {', '.join(sorted(both))}, which is configured as well: "
+                "take its kubeconfig away, or its name from kubernetes.removed"
+            )
+        return [*here, *removed]
 
     async def log(self) -> EventLog:
         if not self.config.kafka.servers:
@@ -181,13 +193,13 @@ class Engines:
         return self._templates
 
     async def clusters(self) -> Mapping[str, Cluster]:
-        if self._clusters is None:
-            if self._shards:
+        async with self._opening:
+            if self._clusters is None and self._shards:
                 self._clusters = {name: await self._shard(name) for name in self._shards}
-            else:
+            if self._clusters is None:
                 cluster = await self._local_cluster()
                 self._clusters = {cluster.name: cluster}
-        return self._clusters
+            return self._clusters
 
     async def leadership(self, cluster: str, work: str) -> Leadership:
         """Of the processes that could do this work on the cluster."""

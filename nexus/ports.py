@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from nexus.domain.blindness import Heard
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
@@ -36,6 +37,7 @@ __all__ = [
     "Record",
     "RunFilter",
     "RunStore",
+    "StoredPayload",
     "Templates",
 ]
 
@@ -157,6 +159,14 @@ class RunStore(Protocol):
         """The least of what the partitions were advanced to: what the log took before this is in the projections."""
         ...
 
+    async def hear(self, heard: Sequence[Heard]) -> None:
+        """These clusters answered then. It never goes back. No projection, and kept beside them for every process."""
+        ...
+
+    async def heard(self) -> list[Heard]:
+        """When each cluster that ever answered last did."""
+        ...
+
 
 class Claim(msgspec.Struct, frozen=True):
     """What an `Idempotency-Key` stands for: the request as it was resolved, and the hash of the body that made it."""
@@ -173,6 +183,13 @@ class Claims(Protocol):
         ...
 
 
+class StoredPayload(msgspec.Struct, frozen=True):
+    """`at` is when it was last put."""
+
+    key: str
+    at: datetime
+
+
 class PayloadStore(Protocol):
     """Payloads too large for the log, by the key of contract §5.3."""
 
@@ -183,6 +200,12 @@ class PayloadStore(Protocol):
     async def get(self, key: str) -> bytes | None: ...
 
     async def delete(self, key: str) -> None: ...
+
+    async def stored(self, after: str, limit: int) -> list[StoredPayload]:
+        """What there is beyond that key, others' things as well: algorithm by algorithm, by id within each. At most `limit`,
+        and at least one while there is any. The key of `~` is beyond all ids of its algorithm.
+        """
+        ...
 
 
 class PayloadUrls(Protocol):

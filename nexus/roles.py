@@ -14,17 +14,20 @@ import uuid_utils
 
 from api.services import Services
 from nexus.domain.admission import Window
+from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
 from nexus.engines import Engines, now
 from nexus.journal import Journal
 from nexus.ports import Cluster
+from nexus.views import GarbageReport
 from streams.collector import Collector
+from streams.garbage import Sweeper
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
 from streams.oversight import Oversight
 from streams.processor import Ack, Driver, Processor
-from streams.reconciler import Reconciler
+from streams.reconciler import Patience, Reconciler
 from streams.scheduler import Scheduler, Starts, Throttle
 from streams.supervisor import Supervisor
 from streams.watcher import Watcher
@@ -63,7 +66,7 @@ async def ledger(role: Role) -> None:
     """Folds the log into the projections, and announces how runs ended."""
     engines = role.engines
     store, journal = await engines.store(), await engines.journal("ledger")
-    requests = [requests_of(name) for name in engines.cluster_names()]
+    requests = [requests_of(name) for name in engines.every_cluster()]
     await role.drive(Ledger(store, journal, now), [*requests, RUNS], CONSUMERS)
     await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
 
@@ -71,20 +74,23 @@ async def ledger(role: Role) -> None:
 async def supervisor(role: Role) -> None:
     """Turns observations into facts, decides what waited too long, and removes the Jobs of ended runs."""
     engines = role.engines
-    limits = engines.config.supervision
+    limits, removed = engines.config.supervision, engines.config.kubernetes.removed_clusters
     clusters, store, journal = (
         await engines.clusters(),
         await engines.store(),
         await engines.journal("supervisor"),
     )
     await role.drive(Supervisor(clusters, store, journal, now), [OBSERVATIONS], "supervisor", by_cluster=True)
-    collector = Collector(clusters, store, journal, now, limits.linger)
+    collector = Collector(clusters, store, journal, now, limits.linger, removed)
     await role.drive(collector, [RUNS], "collector")
     role.spawn(collector.sweep(limits.sweep_interval))
     graces = msgspec.structs.asdict(engines.config.grace)
     oversight = Oversight(clusters, graces, limits.vanished_grace)
-    reconciler = Reconciler(oversight, store, journal, now, limits.vanished_grace)
+    patience = Patience(limits.vanished_grace, limits.max_blind, removed)
+    reconciler = Reconciler(clusters, oversight, store, journal, now, patience)
     role.spawn(reconciler.run(limits.reconcile_interval))
+    sweeper = await _sweeper(engines, "supervisor")
+    role.spawn(sweeper.run(engines.config.garbage.interval))
 
 
 async def scheduler(role: Role) -> None:
@@ -138,6 +144,11 @@ async def services(role: Role) -> Services:
     config = engines.config
     templates = await engines.templates()
     role.spawn(templates.watch())
+
+    async def garbage(limit: int) -> GarbageReport:
+        """Only here does an API ask the clusters, so that it opens them only for this."""
+        return await (await _sweeper(engines, "api")).report(limit)
+
     return Services(
         journal=await engines.journal("api"),
         store=await engines.store(),
@@ -154,10 +165,25 @@ async def services(role: Role) -> Services:
         spawn=role.spawn,
         place_within=config.placement.deadline,
         settle_after=_SETTLE_AFTER,
+        unheard_after=config.supervision.unheard_after,
+        garbage=garbage,
         read_wait=config.http.read_wait,
         # Algorithms that read from S3 itself can read nothing that is not there.
         inline_limit=0 if config.s3.presign else config.payload.inline_limit,
         max_body=config.http.max_body,
+    )
+
+
+async def _sweeper(engines: Engines, role: str) -> Sweeper:
+    limits = engines.config.garbage
+    return Sweeper(
+        await engines.clusters(),
+        await engines.store(),
+        await engines.payloads(),
+        await engines.journal(role),
+        now,
+        engines.config.placement.installation,
+        Keeping(limits.job_grace, limits.payload_retention, limits.payload_grace),
     )
 
 
@@ -170,5 +196,6 @@ def _throttle(engines: Engines) -> Throttle:
         grace=limits.pending_grace.total_seconds(),
         stuck_ceiling=limits.stuck_ceiling,
     )
-    park_after = engines.config.placement.park_after
-    return Throttle(TokenBucket(limits.rate, limits.burst), pending, park_after, limits.in_flight)
+    placement = engines.config.placement
+    bucket = TokenBucket(limits.rate, limits.burst)
+    return Throttle(bucket, pending, placement.park_after, limits.in_flight, placement.denied_grace)

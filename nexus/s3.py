@@ -17,6 +17,7 @@ from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.events import RunRequested
 from nexus.domain.payload import payload_key
 from nexus.payload_urls import SignedUrls, valid_for
+from nexus.ports import StoredPayload
 
 __all__ = ["PresignedUrls", "S3PayloadStore"]
 
@@ -41,6 +42,7 @@ class _Client(Protocol):
     async def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> object: ...  # noqa: N803
     async def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]: ...  # noqa: N803
     async def delete_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
+    async def list_objects_v2(self, **given: Any) -> dict[str, Any]: ...
     async def create_multipart_upload(self, *, Bucket: str, Key: str) -> dict[str, Any]: ...  # noqa: N803
     async def upload_part(self, **given: Any) -> dict[str, Any]: ...
     async def complete_multipart_upload(self, **given: Any) -> object: ...
@@ -111,6 +113,17 @@ class S3PayloadStore:
     async def delete(self, key: str) -> None:
         async with self._asked(key):
             await self._client.delete_object(Bucket=self._settings.bucket, Key=self._path(key))
+
+    async def stored(self, after: str, limit: int) -> list[StoredPayload]:
+        root = self._path("")
+        async with self._asked("its list"):
+            page = await self._client.list_objects_v2(
+                Bucket=self._settings.bucket, Prefix=root, StartAfter=root + after, MaxKeys=limit
+            )
+        return [
+            StoredPayload(found["Key"].removeprefix(root), found["LastModified"])
+            for found in page.get("Contents", [])
+        ]
 
     def address(self, key: str) -> str:
         return f"s3a://{self._settings.bucket}/{self._path(key)}"

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 
 from nexus.domain.events import Diagnosis, Parent
+from nexus.domain.garbage import Garbage
 from nexus.domain.run import DRY_RUN, Stage, State
 
-__all__ = ["Accepted", "RunEvent", "RunEvents", "RunPage", "RunView"]
+__all__ = ["Accepted", "GarbageReport", "RunEvent", "RunEvents", "RunPage", "RunView"]
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -36,11 +37,13 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     collected_at: datetime | None
     deferred_until: datetime | None
     deferred_because: str
-    stalled: Diagnosis | None
-    stalled_since: datetime | None
     job_uid: str
     result_uri: str
     diagnosis: Diagnosis | None
+    stalled: Diagnosis | None = None
+    stalled_since: datetime | None = None
+    unheard_since: datetime | None = None
+    """When the run's cluster last answered, where that is too long ago."""
 
     @property
     def ended(self) -> bool:
@@ -70,6 +73,14 @@ class RunEvent(msgspec.Struct, frozen=True):
 
 class RunEvents(msgspec.Struct, frozen=True):
     events: list[RunEvent]
+
+
+class GarbageReport(msgspec.Struct, frozen=True):
+    """What would go at the next sweep. `unheard` names the clusters that could not be asked; `more`: the list was cut."""
+
+    garbage: list[Garbage]
+    unheard: list[str]
+    more: bool
 
 
 class Accepted(msgspec.Struct, frozen=True, rename="camel"):

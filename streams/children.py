@@ -1,20 +1,27 @@
-"""The children of a run that have not ended."""
+"""The children of a run: who lives, and whose Job a deletion of the parent's would take along."""
 
 from __future__ import annotations
 
 from nexus.domain.run import Run
 from nexus.ports import RunFilter, RunStore
 
-__all__ = ["living_children"]
+__all__ = ["children", "keeps_its_parent"]
 
 _PAGE = 500
 
 
-async def living_children(store: RunStore, parent: str) -> list[Run]:
+async def children(store: RunStore, parent: str) -> list[Run]:
     """All of them, however many."""
-    living: list[Run] = []
-    after = ""
-    while page := await store.find(RunFilter(parent=parent), _PAGE, after):
-        living += [child for child in page if not child.ended]
-        after = page[-1].id
-    return living
+    found: list[Run] = []
+    while page := await store.find(RunFilter(parent=parent), _PAGE, found[-1].id if found else ""):
+        found += page
+    return found
+
+
+def keeps_its_parent(child: Run, parent: Run) -> bool:
+    """Whether the parent's Job has to stay for this child: the cluster deletes the Jobs that it owns with it.
+
+    So a child goes on, and one that has ended is collected first, its evidence kept.
+    """
+    owned = child.cluster_id in {"", parent.cluster_id} and child.request.cluster == parent.request.cluster
+    return owned and (child.has_job or not child.ended)

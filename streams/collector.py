@@ -23,7 +23,7 @@ from nexus.domain.placement import cancelled_with
 from nexus.domain.run import Run, Stage
 from nexus.journal import Journal
 from nexus.ports import Cluster, DeletionPolicy, Partition, RunStore
-from streams.children import living_children
+from streams.children import children, keeps_its_parent
 from streams.evidence import gather
 from streams.folded import rows_beyond
 from streams.processor import Clock, Delivery
@@ -39,7 +39,8 @@ _PAGE = 500
 class Collector:
     """Acts on the facts that end a run, or that show a Job of an ended one; `sweep` finds what is left over.
 
-    An algorithm that has reported may take `linger` to exit by itself; every other Job goes at once.
+    An algorithm that has reported may take `linger` to exit by itself; every other Job goes at once. `removed` are the
+    clusters that are gone for good, with their Jobs.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Collector:
         journal: Journal,
         clock: Clock,
         linger: timedelta,
+        removed: Collection[str] = (),
     ) -> None:
         self._clusters = clusters
         self._store = store
         self._journal = journal
         self._clock = clock
         self._linger = linger
+        self._removed = frozenset(removed)
         self._stayed = 0
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
@@ -93,6 +96,9 @@ class Collector:
         if not run.has_job:
             return True
         cluster = self._clusters.get(run.request.cluster)
+        if cluster is None and run.request.cluster in self._removed:
+            await self._append_collected(run, by="other")
+            return True
         try:
             return cluster is not None and await self._remove_job(run, cluster)
         except (Refused, Unavailable) as error:
@@ -118,18 +124,20 @@ class Collector:
         return True
 
     async def _may_go(self, run: Run, job: JobView) -> bool:
-        """Not while the algorithm is still closing down, nor while children live that would go with the Job."""
+        """Not while the algorithm is still closing down, nor while children have Jobs that would go with this one."""
+        if run.cancellation_policy == "Orphan":
+            return True
+        if any(keeps_its_parent(child, run) for child in await children(self._store, run.id)):
+            return False
         if run.stage is Stage.CANCELLED:
             return True
-        if await living_children(self._store, run.id):
-            return False
         assert run.ended_at is not None
         reported = run.stage is Stage.COMPLETED or (run.diagnosis and run.diagnosis.category == REPORTED)
         return job.ended or not reported or self._clock() >= run.ended_at + self._linger
 
     async def _cancel_children(self, run: Run) -> None:
-        children = await living_children(self._store, run.id)
-        await self._journal.append(cancelled_with(child, run, self._clock()) for child in children)
+        living = [child for child in await children(self._store, run.id) if not child.ended]
+        await self._journal.append(cancelled_with(child, run, self._clock()) for child in living)
 
     async def _record_evidence(self, run: Run, cluster: Cluster) -> None:
         """A failure that was diagnosed brought its evidence, unless the cluster was away just then; a completed run needs

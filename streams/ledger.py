@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from nexus.domain.events import Event, Fact, RunRequested
+from nexus.domain.events import Event, Fact, RunRequested, Swept
 from nexus.domain.run import Run, begin, fold
 from nexus.journal import Journal
 from nexus.ports import Folded, HistoryEntry, Partition, Record, RunStore
@@ -39,7 +39,9 @@ class Ledger:
             if isinstance(event, RunRequested):
                 changes.request(event)
         for record, event in events:
-            if not isinstance(event, RunRequested) and not changes.fact(record, event):
+            if isinstance(event, RunRequested) or changes.fact(record, event):
+                continue
+            if not isinstance(event, Swept):
                 await self._journal.dead_letter(
                     record, "a fact of a run that was never requested", self._clock()
                 )

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeGuard
 
 import msgspec
@@ -20,16 +21,19 @@ from nexus.domain.events import (
     RunCompleted,
     RunDeferred,
     RunFailed,
+    RunSchedulingFailed,
     RunStarted,
     TerminalFact,
 )
 from nexus.domain.job import Materializer, is_ours
-from nexus.domain.placement import Create, Drop, Record, Wait, place, refused
+from nexus.domain.observed import JobView
+from nexus.domain.placement import Create, Drop, Record, Wait, is_for_good, place, refused
 from nexus.domain.run import Run
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.journal import Journal
 from nexus.ports import Cluster, Partition, PayloadUrls, RunStore
 from streams.processor import Ack, Clock, Delivery
+from streams.retry import retry
 
 __all__ = ["Scheduler", "Starts", "Throttle"]
 
@@ -52,19 +56,23 @@ _glance = msgspec.json.Decoder(_Glance).decode
 
 
 class _Attempts(msgspec.Struct):
-    """A request that was refused, and since when, in seconds of the monotonic clock."""
+    """A request that was refused: since when, in seconds of the monotonic clock, and why last."""
 
     count: int
     first: float
+    last: NexusError
 
 
 class Throttle(msgspec.Struct, frozen=True):
-    """The two measures of one cluster, and how long a refused request is held before it is parked."""
+    """The two measures of one cluster, how long a refused request is held before it is parked, and how long a denial
+    is no refusal for good.
+    """
 
     bucket: TokenBucket
     pending: PendingWindow
     park_after: timedelta
     in_flight: int
+    denied_grace: timedelta
 
 
 class Scheduler:
@@ -94,6 +102,7 @@ class Scheduler:
         self._monotonic = monotonic
         self._spawn = spawn
         self._attempts: dict[str, _Attempts] = {}
+        self._closed_because = ""
         self._changed = asyncio.Event()
         self._free = asyncio.Semaphore(throttle.in_flight)
         self._mine: frozenset[int] = frozenset()
@@ -135,11 +144,11 @@ class Scheduler:
 
     async def run(self) -> None:
         """Until cancelled: admit one request after the other, as fast as the throttle lets them."""
-        identity = await self._identity()
+        await self._reached()
         while True:
             await self._free.acquire()
             entry = await self._next()
-            self._spawn(self._serve(entry, identity))
+            self._spawn(self._serve(entry))
 
     def heard(self, fact: Fact | None) -> None:
         """A fact of some run, or that there was none: starts and ends make room for others."""
@@ -154,13 +163,16 @@ class Scheduler:
         self._window.release(algorithm)
         self._changed.set()
 
-    async def _identity(self) -> str:
+    async def _reached(self) -> None:
+        """While a cluster is not there yet, its queue may as well stay in its topic."""
         while True:
             try:
-                return await self._cluster.identity()
+                await self._cluster.identity()
             except Unavailable as error:
                 _log.warning("cluster_not_reached", cluster=self._cluster.name, problem=str(error))
                 await asyncio.sleep(_LOOK_AGAIN)
+            else:
+                return
 
     async def _next(self) -> Entry[Ack]:
         """The next request, once there is one and room for its Job."""
@@ -182,34 +194,47 @@ class Scheduler:
             except TimeoutError:
                 continue
 
-    async def _serve(self, entry: Entry[Ack], identity: str) -> None:
+    async def _serve(self, entry: Entry[Ack]) -> None:
         try:
-            await self._place(entry, identity)
+            await self._place(entry)
         except NexusError as error:
-            self._try_again(entry, error)
+            await self._try_again(entry, error)
         finally:
             self._free.release()
 
-    async def _place(self, entry: Entry[Ack], identity: str) -> None:
-        decision = await self._decide(entry)
-        if isinstance(decision, Create) and await self._token() > _STALE:
-            decision = await self._decide(entry)
+    async def _place(self, entry: Entry[Ack]) -> None:
+        run, decision = await self._decide(entry)
+        identity = await self._identity() if isinstance(decision, Create) else ""
+        if identity and await self._token() > _STALE:
+            run, decision = await self._decide(entry)
         match decision:
             case Wait():
                 self._put_back(entry, _LOOK_AGAIN)
             case Drop():
                 self._done(entry)
+            case Record(RunSchedulingFailed() as fact) if run:
+                await self._end(entry, run, fact)
             case Record(fact):
                 await self._journal.append([fact])
                 self._done(entry)
-            case Create(run, parent_uid):
-                await self._create(entry, run, parent_uid, identity)
+            case Create(due, parent_uid):
+                await self._create(entry, due, parent_uid, identity)
 
-    async def _decide(self, entry: Entry[Ack]) -> Wait | Drop | Record | Create:
+    async def _decide(self, entry: Entry[Ack]) -> tuple[Run | None, Wait | Drop | Record | Create]:
         run = await self._store.get(entry.request_id)
         parent_of = run.request.parent if run else None
         parent = await self._store.get(parent_of.request_id) if parent_of else None
-        return place(run, parent, self._cluster.name, self._clock())
+        attempts = self._attempts.get(entry.request_id)
+        refusal = str(attempts.last) if attempts else self._closed_because
+        return run, place(run, parent, self._cluster.name, self._clock(), refusal)
+
+    async def _identity(self) -> str:
+        """Of the cluster as it is now: another may have got its name."""
+        try:
+            return await self._cluster.identity()
+        except Unavailable as error:
+            self._push_back(error)
+            raise
 
     async def _token(self) -> float:
         """Wait for a token; the seconds that it took."""
@@ -219,42 +244,69 @@ class Scheduler:
         return self._monotonic() - asked
 
     async def _create(self, entry: Entry[Ack], run: Run, parent_uid: str, identity: str) -> None:
-        job = self._materializer.job(run.request, await self._payload_url(run), parent_uid)
+        owner = parent_uid if await self._lives(run, parent_uid) else ""
+        job = self._materializer.job(run.request, await self._payload_url(run), owner)
         started = self._monotonic()
         try:
             created = await self._cluster.create(job)
         except Refused as error:
-            if not error.final:
+            if not is_for_good(error, run, self._clock(), self._throttle.denied_grace):
                 self._push_back(error)
                 raise
-            await self._journal.append([refused(run, str(error), self._clock())])
-            self._done(entry)
+            await self._end(entry, run, refused(run, str(error), self._clock()))
             return
         except Unavailable as error:
             self._push_back(error)
             raise
+        self._closed_because = ""
         self._throttle.bucket.succeeded(self._monotonic(), self._monotonic() - started)
         if not created.fresh and not is_ours(created.job, run.request, self._materializer.installation):
             raise Refused(409, f"a Job {run.id} is there that is not this run's, or is being deleted")
+        await self._say_created(entry, run, created.job, identity)
+
+    async def _say_created(self, entry: Entry[Ack], run: Run, job: JobView, identity: str) -> None:
         fact = JobCreated(
             request_id=run.id,
             algorithm=run.request.algorithm,
             at=self._clock(),
-            job_uid=created.job.metadata.uid,
+            job_uid=job.metadata.uid,
             cluster=self._cluster.name,
             cluster_id=identity,
         )
-        await self._journal.append([fact])
+        # Not by way of another create: whoever deletes the Job meanwhile would make that a second one.
+        await retry(partial(self._journal.append, [fact]))
         # The Job stays in the pending window until its start is heard.
         self._attempts.pop(run.id, None)
         entry.token()
 
+    async def _end(self, entry: Entry[Ack], run: Run, fact: RunSchedulingFailed) -> None:
+        """No Job comes of this entry, unless there is one: an earlier create may have been done and not answered."""
+        try:
+            identity, job = await self._cluster.identity(), await self._cluster.get(run.id)
+        except Unavailable:
+            if self._clock() < run.request.placement_deadline:
+                raise
+            job = None  # where it turns up later, its watcher sends the collector
+        if job and is_ours(job, run.request, self._materializer.installation):
+            await self._say_created(entry, run, job, identity)
+            return
+        await self._journal.append([fact])
+        self._done(entry)
+
+    async def _lives(self, child: Run, parent_uid: str) -> bool:
+        """Whether the parent's Job is there to own a child's: one whose owner is gone is collected by the cluster."""
+        if not parent_uid or child.request.parent is None:
+            return False
+        job = await self._cluster.get(child.request.parent.request_id)
+        return bool(job and job.metadata.uid == parent_uid and job.metadata.deletion_timestamp is None)
+
     def _push_back(self, error: Refused | Unavailable) -> None:
         """Slow down where the cluster is overloaded or away; a refusal of another kind says nothing of its load."""
-        if isinstance(error, Unavailable):
-            self._throttle.bucket.pushed_back(self._monotonic(), None)
-        elif error.status == 429 or error.status >= 500:
-            self._throttle.bucket.pushed_back(self._monotonic(), error.retry_after)
+        if isinstance(error, Refused) and error.status != 429 and error.status < 500:
+            return
+        retry_after = error.retry_after if isinstance(error, Refused) else None
+        self._throttle.bucket.pushed_back(self._monotonic(), retry_after)
+        self._closed_because = str(error)
 
     async def _payload_url(self, run: Run) -> str:
         """Good for as long as the run may take, and as long as its request asked for after that."""
@@ -277,34 +329,43 @@ class Scheduler:
             self._window.release(entry.algorithm)
         self._changed.set()
 
-    def _try_again(self, entry: Entry[Ack], error: NexusError) -> None:
+    async def _try_again(self, entry: Entry[Ack], error: NexusError) -> None:
         """Refused for now, or unknown: the name of the Job makes a second create harmless."""
         now = self._monotonic()
-        attempts = self._attempts.setdefault(entry.request_id, _Attempts(0, now))
+        attempts = self._attempts.setdefault(entry.request_id, _Attempts(0, now, error))
         attempts.count += 1
+        attempts.last = error
         _log.warning("create_waits", run=entry.request_id, attempt=attempts.count, problem=str(error))
-        if should_park(attempts.first, now, self._throttle.park_after.total_seconds()):
-            self._spawn(self._park(entry, str(error)))
-        else:
-            self._put_back(entry, retry_delay(attempts.count, random.random()))  # noqa: S311 - spreads retries
-
-    async def _park(self, entry: Entry[Ack], reason: str) -> None:
-        """Let go of a request that has been refused for long, so that it holds up no offset."""
+        delay = retry_delay(attempts.count, random.random())  # noqa: S311 - spreads retries
         try:
             run = await self._store.get(entry.request_id)
-            if run and not run.ended:
-                fact = RunDeferred(
-                    request_id=run.id,
-                    algorithm=run.request.algorithm,
-                    at=self._clock(),
-                    attempt=run.deferrals + 1,
-                    until=self._clock() + self._throttle.park_after,
-                    reason=reason,
-                )
-                await self._journal.append([fact])
-            self._done(entry)
-        except Unavailable:
-            self._put_back(entry, _LOOK_AGAIN)
+            again = self._clock() + timedelta(seconds=delay)
+            # Who ends the run at its deadline must know the refusal, also where it came too late for another attempt.
+            if run and (
+                should_park(attempts.first, now, self._throttle.park_after.total_seconds())
+                or again >= run.request.placement_deadline
+            ):
+                await self._park(entry, run, error)
+                return
+        except Unavailable as unheard:
+            _log.warning("parking_waits", run=entry.request_id, problem=str(unheard))
+        self._put_back(entry, delay)
+
+    async def _park(self, entry: Entry[Ack], run: Run, error: NexusError) -> None:
+        """Let go of a request that has been refused for long, so that it holds up no offset."""
+        if not run.ended and not run.job_uid:
+            now = self._clock()
+            fact = RunDeferred(
+                request_id=run.id,
+                algorithm=run.request.algorithm,
+                at=now,
+                attempt=run.deferrals + 1,
+                until=min(now + self._throttle.park_after, run.request.placement_deadline),
+                reason=str(error),
+                denied=isinstance(error, Refused) and error.denied,
+            )
+            await self._journal.append([fact])
+        self._done(entry)
 
 
 def _shows_start(fact: Fact | None) -> TypeGuard[RunStarted | RunCompleted | RunFailed]:

@@ -1,19 +1,21 @@
-"""How far in time the log is folded: one small partition, read often."""
+"""How far in time the log is folded, and when clusters were last heard: small partitions, the first read often."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from nexus.cassandra.driver import Session, Statement, Write
 from nexus.cassandra.listings import micros
 from nexus.cassandra.statements import Statements
+from nexus.domain.blindness import Heard
 from nexus.ports import Partition
 
 __all__ = ["Progress"]
 
 _RUNS = "runs"
+_HEARD = "heard"
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FRESH = 0.01
@@ -29,8 +31,11 @@ class Progress:
         self._read_at = 0.0
 
     async def expect(self, partitions: Collection[Partition]) -> None:
+        await self._expect(_RUNS, partitions)
+
+    async def _expect(self, what: str, partitions: Collection[Partition]) -> None:
         statement = self._statements.expect
-        rows = [(_RUNS, *partition, _NEVER) for partition in partitions]
+        rows = [(what, *partition, _NEVER) for partition in partitions]
         if self._timestamps:
             await self._session.write(Write([Statement(statement, row)]) for row in rows)
         else:
@@ -38,18 +43,32 @@ class Progress:
         self._reading = None
 
     async def advance(self, folded: Mapping[Partition, datetime]) -> None:
+        await self._advance(_RUNS, folded)
+
+    async def hear(self, heard: Sequence[Heard]) -> None:
+        """A cluster stands where a topic would."""
+        await self._advance(
+            _HEARD, {Partition(f"{each.cluster}/{each.identity}", 0): each.at for each in heard}
+        )
+
+    async def heard(self) -> list[Heard]:
+        rows = await self._session.rows(self._statements.progress, (_HEARD,))
+        found = [(*topic.partition("/"), until.replace(tzinfo=UTC)) for topic, until in rows]
+        return [Heard(cluster, identity, at) for cluster, _, identity, at in found if at != _NEVER]
+
+    async def _advance(self, what: str, folded: Mapping[Partition, datetime]) -> None:
         """Its timestamp is the time itself, so that the latest stands whoever writes last."""
         if self._timestamps and folded:
             statements = [
-                Statement(self._statements.advance, (_RUNS, *partition, until, micros(until)))
+                Statement(self._statements.advance, (what, *partition, until, micros(until)))
                 for partition, until in folded.items()
             ]
             await self._session.write([Write(statements)])
         elif folded:
-            await self.expect(folded)
+            await self._expect(what, folded)
             await asyncio.gather(
                 *(
-                    self._session.change(self._statements.advance_if, (until, _RUNS, *partition, until))
+                    self._session.change(self._statements.advance_if, (until, what, *partition, until))
                     for partition, until in folded.items()
                 )
             )
@@ -65,5 +84,5 @@ class Progress:
 
     async def _read(self) -> datetime | None:
         rows = await self._session.rows(self._statements.progress, (_RUNS,))
-        watermark = min((until.replace(tzinfo=UTC) for (until,) in rows), default=_NEVER)
+        watermark = min((until.replace(tzinfo=UTC) for _, until in rows), default=_NEVER)
         return None if watermark == _NEVER else watermark

@@ -18,6 +18,7 @@ from nexus.cassandra.rows import CHECKPOINT, decode_run, run_of_checkpoint
 from nexus.cassandra.statements import Statements, prepare
 from nexus.cassandra.writer import Writer
 from nexus.config import Cassandra
+from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
 from nexus.domain.run import Run, Stage
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
@@ -136,6 +137,12 @@ class CassandraRunStore:
 
     async def watermark(self) -> datetime | None:
         return await self._progress.watermark()
+
+    async def hear(self, heard: Sequence[Heard]) -> None:
+        await self._progress.hear(heard)
+
+    async def heard(self) -> list[Heard]:
+        return await self._progress.heard()
 
     async def _first(
         self,

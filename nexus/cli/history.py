@@ -15,6 +15,8 @@ from nexus.domain.events import (
     EvidenceRecorded,
     JobCollected,
     JobCreated,
+    OrphanCollected,
+    PayloadCollected,
     RunCancelled,
     RunCompleted,
     RunDeadlineExceeded,
@@ -95,11 +97,17 @@ def _said(event: Event) -> str:
         case RunFailed() | RunDeadlineExceeded() | RunSchedulingFailed():
             return "\n".join(filter(None, (event.diagnosis.cause, _shown(event.evidence))))
         case RunCancelled():
-            return ", ".join(filter(None, (f"by {event.initiator!r}", event.reason, event.policy)))
+            parent = event.with_parent and f"with its parent {event.with_parent}"
+            return ", ".join(filter(None, (f"by {event.initiator!r}", event.reason, event.policy, parent)))
         case EvidenceRecorded():
             return _shown(event.evidence)
         case JobCollected():
             return "deleted by Nexus" if event.by == "nexus" else "found deleted"
+        case OrphanCollected():
+            done = "deleted" if event.confirmed else "to be deleted"
+            return "\n".join(filter(None, (f"Job {done}: {event.because}", _shown(event.evidence))))
+        case PayloadCollected():
+            return f"payload {'removed' if event.confirmed else 'to be removed'}: {event.because}"
         case _:
             return ""
 

@@ -102,8 +102,7 @@ def show_runs(runs: Sequence[RunView]) -> None:
         return
     shown = table("ID", "ALGORITHM", "STAGE", "RECEIVED", "TOOK", "TAG", widest="TAG")
     for run in runs:
-        state = f"{run.state}: {run.stalled.category}" if run.stalled else run.state
-        took = elapsed(run.ended_at - run.received_at) if run.ended_at else state
+        took = elapsed(run.ended_at - run.received_at) if run.ended_at else _state(run)
         shown.add_row(
             run.request_id,
             escape(run.algorithm),
@@ -115,12 +114,21 @@ def show_runs(runs: Sequence[RunView]) -> None:
     show(shown)
 
 
+def _state(run: RunView) -> str:
+    if run.unheard_since:
+        return f"{run.state}, unheard since {instant(run.unheard_since)}"
+    return f"{run.state}: {run.stalled.category}" if run.stalled else run.state
+
+
 def show_run(run: RunView) -> None:
     fields = {
         "run": run.request_id,
         "algorithm": escape(run.algorithm),
         "stage": stage(run.stage) if run.ended else f"{stage(run.stage)} ({run.state})",
         "cluster": f"{escape(run.cluster)}, workgroup {escape(run.workgroup)}",
+        "unheard": f"[yellow]the cluster has not answered since {instant(run.unheard_since)}[/]"
+        if run.unheard_since
+        else "",
         "tag": escape(run.tag),
         "parent": f"{run.parent.request_id} of {escape(run.parent.algorithm_name)}" if run.parent else "",
         "dry run": "yes" if run.dry_run else "",

@@ -59,7 +59,7 @@ async def _apply(config: Config, *, only_check: bool, development: bool) -> list
     from nexus.kafka.client import connection
     from nexus.kubernetes.shards import shards
 
-    clusters = list(shards(config)) or [config.cluster.name]
+    clusters = [*(shards(config) or [config.cluster.name]), *config.kubernetes.removed_clusters]
     async with Admin(connection(config.kafka)) as admin:
         brokers = await admin.brokers() if development else None
         wanted = definitions.wanted(config, clusters, brokers=brokers)

@@ -15,7 +15,7 @@ from nexus.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unava
 from nexus.domain.events import Parent
 from nexus.domain.ids import parse_request_id
 from nexus.ports import DeletionPolicy, RunFilter
-from nexus.views import Accepted, RunEvent, RunEvents, RunPage, RunView
+from nexus.views import Accepted, GarbageReport, RunEvent, RunEvents, RunPage, RunView
 
 __all__ = ["Client"]
 
@@ -103,6 +103,10 @@ class Client:
     def events(self, request_id: str) -> list[RunEvent]:
         """The history of a run, in its order."""
         return decoded(self._request("GET", f"{_run(request_id)}/events"), RunEvents).events
+
+    def garbage(self, limit: int) -> GarbageReport:
+        """What would be swept up now."""
+        return decoded(self._request("GET", "/api/v1/garbage", params={"limit": str(limit)}), GarbageReport)
 
     def cancel(
         self,

@@ -61,6 +61,11 @@ class Refused(NexusError):
         """4xx is for good, but for time-outs, conflicts, throttling and credentials that may yet be granted."""
         return 400 <= self.status < 500 and self.status not in {401, 403, 408, 409, 429}
 
+    @property
+    def denied(self) -> bool:
+        """Whether it is for want of credentials or of a permission. A quota is answered 403 too, and empties by itself."""
+        return self.status in {401, 403} and "exceeded quota" not in self.reason
+
 
 class ConfigError(NexusError):
     """The configuration cannot be used; the message names the key and where its value came from."""

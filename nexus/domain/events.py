@@ -27,7 +27,9 @@ __all__ = [
     "Fact",
     "JobCollected",
     "JobCreated",
+    "OrphanCollected",
     "Parent",
+    "PayloadCollected",
     "RunCancelled",
     "RunCompleted",
     "RunDeadlineExceeded",
@@ -42,6 +44,7 @@ __all__ = [
     "RunStalled",
     "RunStarted",
     "RunTagged",
+    "Swept",
     "TerminalFact",
     "decode_event",
     "encode_event",
@@ -159,13 +162,17 @@ class RunResumed(_Event, frozen=True):
 
 
 class RunDeferred(_Event, frozen=True):
-    """The cluster kept refusing: the request is parked until `until`. `attempt` counts from 1."""
+    """The cluster kept refusing: the request is parked until `until`. `attempt` counts from 1.
 
-    unsaid = {"at": _NEVER, "until": _NEVER, "reason": ""}
+    `denied`: the last refusal was for want of credentials or of a permission.
+    """
+
+    unsaid = {"at": _NEVER, "until": _NEVER, "reason": "", "denied": False}
 
     attempt: int
     until: Moment
     reason: str = ""
+    denied: bool = False
 
 
 class RunRequeued(_Event, frozen=True):
@@ -210,9 +217,13 @@ class RunSchedulingFailed(_Event, frozen=True):
 
 
 class RunCancelled(_Event, frozen=True):
+    """Of a run that goes with its parent, reason and initiator are those of the cancel that ended the whole tree."""
+
     reason: str = ""
     initiator: str = ""
     policy: Literal["Background", "Foreground", "Orphan"] = "Background"
+    with_parent: str = ""
+    """The id of the parent that it goes with."""
 
 
 class EvidenceRecorded(_Event, frozen=True):
@@ -226,6 +237,29 @@ class JobCollected(_Event, frozen=True):
 
     job_uid: str
     by: Literal["nexus", "other"] = "nexus"
+
+
+class OrphanCollected(_Event, frozen=True):
+    """A Job of ours that is no run's, or not the Job of the run of its name. Said before it is deleted, with what it
+    showed, and again, `confirmed`, after that.
+    """
+
+    unsaid = {"at": _NEVER, "evidence": None}
+
+    job_uid: str
+    cluster: str
+    cluster_id: str
+    because: str
+    confirmed: bool = False
+    evidence: Evidence | None = None
+
+
+class PayloadCollected(_Event, frozen=True):
+    """A payload past its time. Said before it is removed from the payload store, and again, `confirmed`, after that."""
+
+    key: str
+    because: str
+    confirmed: bool = False
 
 
 class RunObserved(_Event, frozen=True):
@@ -273,6 +307,8 @@ def evidence_in(event: object) -> Evidence | None:
 
 
 TerminalFact = RunCompleted | RunFailed | RunDeadlineExceeded | RunSchedulingFailed | RunCancelled
+Swept = OrphanCollected | PayloadCollected
+"""About what lay around, under the id of a run that may not be there, or not any more."""
 Fact = (
     TerminalFact
     | JobCreated
@@ -284,6 +320,7 @@ Fact = (
     | RunTagged
     | EvidenceRecorded
     | JobCollected
+    | Swept
 )  # fmt: skip
 Event = RunRequested | Fact | RunObserved | RunEnded | DeadLettered
 

@@ -19,6 +19,7 @@ __all__ = [
     "COMPONENT",
     "COMPONENT_VALUE",
     "INSTALLATION",
+    "REQUEST_ID",
     "Materializer",
     "is_ours",
     "made_for",

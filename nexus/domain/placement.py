@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
 
 from nexus.domain.diagnosis.refusals import explain
+from nexus.domain.errors import Refused
 from nexus.domain.events import Fact, RunCancelled, RunCompleted, RunSchedulingFailed
 from nexus.domain.run import DRY_RUN, Run
 
-__all__ = ["Create", "Drop", "Record", "Wait", "cancelled_with", "place", "refused", "timed_out"]
+__all__ = [
+    "Create",
+    "Drop",
+    "Record",
+    "Wait",
+    "cancelled_with",
+    "is_for_good",
+    "place",
+    "refused",
+    "timed_out",
+]
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -35,8 +46,10 @@ class Create(msgspec.Struct, frozen=True):
     parent_uid: str = ""
 
 
-def place(run: Run | None, parent: Run | None, cluster: str, now: datetime) -> Wait | Drop | Record | Create:
-    """`parent` is the row of the run's parent, read after the row of the run itself."""
+def place(
+    run: Run | None, parent: Run | None, cluster: str, now: datetime, refusal: str = ""
+) -> Wait | Drop | Record | Create:
+    """`parent` is the row of the run's parent, read after the row of the run itself; `refusal` is the cluster's last."""
     if run is None:
         return Wait()
     request = run.request
@@ -47,26 +60,37 @@ def place(run: Run | None, parent: Run | None, cluster: str, now: datetime) -> W
     if request.dry_run:
         return Record(RunCompleted(request_id=run.id, algorithm=request.algorithm, at=now, job_uid=DRY_RUN))
     if now >= request.placement_deadline:
-        return Record(timed_out(run, now))
+        return Record(timed_out(run, now, refusal))
     lives = parent is not None and not parent.ended and parent.has_job and parent.request.cluster == cluster
     return Create(run, parent.job_uid if parent and lives else "")
 
 
 def cancelled_with(run: Run, parent: Run, now: datetime) -> RunCancelled:
-    """The end of a child whose parent was cancelled with a policy that takes its children along."""
+    """The end of a child whose parent was cancelled with a policy that takes its children along, in the same words."""
     return RunCancelled(
         request_id=run.id,
         algorithm=run.request.algorithm,
         at=now,
-        initiator="nexus",
-        reason=f"its parent {parent.id} was cancelled with policy {parent.cancellation_policy}",
+        initiator=parent.cancelled_by,
+        reason=parent.cancelled_because,
         policy="Foreground" if parent.cancellation_policy == "Foreground" else "Background",
+        with_parent=parent.id,
     )
 
 
-def timed_out(run: Run, now: datetime) -> RunSchedulingFailed:
-    """The placement deadline passed. The last refusal of the cluster is the cause where there was one."""
-    last = run.deferred_because or "no scheduler could place it: the cluster was full or could not be reached"
+def is_for_good(error: Refused, run: Run, now: datetime, grace: timedelta) -> bool:
+    """Whether trying again cannot help: a denial becomes one once every parking for `grace` was because of a denial."""
+    denied = error.denied and run.denied_since is not None and now - run.denied_since >= grace
+    return error.final or denied
+
+
+def timed_out(run: Run, now: datetime, refusal: str = "") -> RunSchedulingFailed:
+    """The placement deadline passed. The last refusal of the cluster, as far as it is known, is the cause."""
+    last = (
+        refusal
+        or run.deferred_because
+        or "no scheduler could place it: the cluster was full or could not be reached"
+    )
     return refused(
         run, f"It could not be placed before its deadline. Last: {last}", now, category="PlacementDeadline"
     )

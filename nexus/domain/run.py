@@ -19,6 +19,8 @@ from nexus.domain.events import (
     Fact,
     JobCollected,
     JobCreated,
+    OrphanCollected,
+    PayloadCollected,
     RunCancelled,
     RunCompleted,
     RunDeadlineExceeded,
@@ -90,6 +92,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deferrals: int = 0
     deferred_until: datetime | None = None
     deferred_because: str = ""
+    denied_since: datetime | None = None
+    """When a request was first parked because the cluster denied it; None once it was parked for another reason."""
     stalled: Diagnosis | None = None
     stalled_since: datetime | None = None
     ended_at: datetime | None = None
@@ -97,6 +101,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     result_uri: str = ""
     diagnosis: Diagnosis | None = None
     cancellation_policy: str = ""
+    cancelled_by: str = ""
+    cancelled_because: str = ""
     collected_at: datetime | None = None
 
     @property
@@ -172,6 +178,7 @@ def _apply(run: Run, fact: Fact) -> Run:
                 deferrals=fact.attempt,
                 deferred_until=fact.until,
                 deferred_because=fact.reason,
+                denied_since=(run.denied_since or fact.at) if fact.denied else None,
                 last_modified=fact.at,
             )
         case RunRequeued() if fact.attempt == run.deferrals and run.deferred_until:
@@ -182,7 +189,7 @@ def _apply(run: Run, fact: Fact) -> Run:
             return replace(run, collected_at=fact.at)
         case RunCompleted() | RunFailed() | RunDeadlineExceeded() | RunSchedulingFailed() | RunCancelled():
             return run if run.ended else _end(run, fact)
-        case EvidenceRecorded() | _:
+        case EvidenceRecorded() | OrphanCollected() | PayloadCollected() | _:
             return run
 
 
@@ -202,12 +209,20 @@ def _end(run: Run, fact: TerminalFact) -> Run:
                 run = replace(run, job_uid=DRY_RUN, sent_at=fact.at)
             return replace(run, stage=Stage.COMPLETED, result_uri=fact.result_uri)
         case RunCancelled():
+            parent = f", with its parent {fact.with_parent}" if fact.with_parent else ""
             diagnosis = Diagnosis(
                 category="Cancelled",
                 cause=f"Cancelled by '{fact.initiator}'",
-                details=f"Run cancelled, reason: '{fact.reason}'",
+                details=f"Run cancelled, reason: '{fact.reason}'{parent}",
             )
-            return replace(run, stage=Stage.CANCELLED, diagnosis=diagnosis, cancellation_policy=fact.policy)
+            return replace(
+                run,
+                stage=Stage.CANCELLED,
+                diagnosis=diagnosis,
+                cancellation_policy=fact.policy,
+                cancelled_by=fact.initiator,
+                cancelled_because=fact.reason,
+            )
         case RunFailed():
             stage = Stage.FAILED
         case RunDeadlineExceeded():

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from nexus.domain.errors import Unavailable
+from nexus.ports import StoredPayload
 
 __all__ = ["FolderPayloadStore"]
 
@@ -36,6 +40,23 @@ class FolderPayloadStore:
 
     async def delete(self, key: str) -> None:
         await asyncio.to_thread((self._root / key).unlink, missing_ok=True)
+
+    async def stored(self, after: str, limit: int) -> list[StoredPayload]:
+        return await asyncio.to_thread(lambda: list(islice(_beyond(self._root, after), limit)))
+
+
+def _beyond(root: Path, after: str) -> Iterator[StoredPayload]:
+    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.exists() else []
+    for folder in sorted(folders, key=lambda folder: f"{folder.name}/"):
+        if after > f"{folder.name}/" and not after.startswith(f"{folder.name}/"):
+            continue
+        for file in sorted(folder.iterdir()):
+            key = f"{folder.name}/{file.name}"
+            if key > after and not file.name.startswith("."):  # which is one that is being written
+                try:
+                    yield StoredPayload(key, datetime.fromtimestamp(file.stat().st_mtime, UTC))
+                except FileNotFoundError:
+                    continue  # somebody removed it meanwhile
 
 
 def _write_durably(path: Path, body: bytes) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
+from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, encode_event, event_id
 from nexus.domain.run import Run, Stage
 from nexus.embedded.group_commit import GroupCommit, connect
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS history (
     id TEXT NOT NULL, event_id TEXT NOT NULL, offset INTEGER NOT NULL, event BLOB NOT NULL, PRIMARY KEY (id, event_id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS payloads (id TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS heard (
+    cluster TEXT NOT NULL, identity TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (cluster, identity)
+) WITHOUT ROWID;
 """
 
 _UPSERT = """
@@ -39,7 +43,13 @@ INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDAT
     uncollected = excluded.uncollected, state = excluded.state
 """
 
+_HEAR = """
+INSERT INTO heard VALUES (?, ?, ?) ON CONFLICT (cluster, identity) DO UPDATE SET at = MAX(at, excluded.at)
+"""
+
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
 
 _decode_run = msgspec.json.Decoder(Run).decode
 _encode_run = msgspec.json.Encoder().encode
@@ -52,7 +62,7 @@ class SqliteRunStore:
         self._reader = connect(path)
         self._reader.executescript(_SCHEMA)
         self._folded: dict[Partition, datetime] = {}
-        self._commits: GroupCommit[Sequence[Folded], None] = GroupCommit(path, _apply)
+        self._commits: GroupCommit[Sequence[Folded | Heard], None] = GroupCommit(path, _apply)
 
     def close(self) -> None:
         self._commits.close()
@@ -143,9 +153,23 @@ class SqliteRunStore:
         watermark = min(self._folded.values(), default=_NEVER)
         return None if watermark == _NEVER else watermark
 
+    async def hear(self, heard: Sequence[Heard]) -> None:
+        await self._commits.submit(heard)
 
-def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded]]) -> list[None]:
-    for item in items:
+    async def heard(self) -> list[Heard]:
+        rows = self._reader.execute("SELECT cluster, identity, at FROM heard ORDER BY cluster, identity")
+        return [Heard(cluster, identity, _EPOCH + at * _MICRO) for cluster, identity, at in rows]
+
+
+def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Heard]]) -> list[None]:
+    for together in items:
+        heard = [
+            (each.cluster, each.identity, (each.at - _EPOCH) // _MICRO)
+            for each in together
+            if isinstance(each, Heard)
+        ]
+        connection.executemany(_HEAR, heard)
+        item = [each for each in together if isinstance(each, Folded)]
         connection.executemany(_UPSERT, [_row(change.run) for change in item])
         connection.executemany(
             "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import msgspec
@@ -15,6 +15,7 @@ from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.payload import PayloadSigner, payload_key
 from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.payload_urls import SignedUrls
+from nexus.ports import StoredPayload
 from nexus.s3 import PresignedUrls, S3PayloadStore
 from tests.factories import after, run_requested
 
@@ -89,6 +90,47 @@ async def test_deleting_twice_is_deleting_once(payloads, key):
     await payloads.delete(key)
     await payloads.delete(key)
     assert await payloads.get(key) is None
+
+
+async def everything(payloads, after: str = "", limit: int = 1000) -> list[StoredPayload]:
+    found: list[StoredPayload] = []
+    while page := await payloads.stored(found[-1].key if found else after, limit):
+        assert len(page) <= limit
+        found += page
+    return found
+
+
+async def test_what_is_stored_is_listed_algorithm_by_algorithm_in_the_order_of_ids(payloads):
+    """Stores do not agree which of two algorithms comes first where the one's name begins like the other's."""
+    name = f"a{uuid.uuid4().hex[:8]}"
+    ids = [f"019b7c9e-6c2e-7000-8000-{number:012x}" for number in range(5)]
+    expected = {family: [payload_key(family, run) for run in ids] for family in (name, f"{name}-b")}
+    for key in (*reversed(expected[name]), *expected[f"{name}-b"]):
+        await payloads.put(key, b"{}")
+    found = [stored for stored in await everything(payloads) if stored.key.startswith(f"algorithm={name}")]
+    first, second = found[:5], found[5:]
+    assert sorted([[each.key for each in first], [each.key for each in second]]) == sorted(expected.values())
+    assert all(abs(datetime.now(UTC) - stored.at) < timedelta(minutes=5) for stored in found)
+    assert await payloads.stored(first[1].key, 2) == first[2:4]
+    assert await everything(payloads, first[2].key, 3) == await everything(payloads, first[2].key)
+    # Beyond all of an algorithm:
+    beyond = await everything(payloads, first[0].key.partition("/")[0] + "/~")
+    assert [stored for stored in beyond if stored in found] == second
+
+
+async def test_what_was_deleted_is_not_listed(payloads, key):
+    await payloads.put(key, b"{}")
+    await payloads.delete(key)
+    assert key not in [stored.key for stored in await everything(payloads)]
+
+
+async def test_nothing_is_listed_beyond_the_last(payloads, key):
+    await payloads.put(key, b"{}")
+    assert await payloads.stored("\U0010ffff", 10) == []
+
+
+async def test_a_folder_that_was_never_used_is_empty(tmp_path):
+    assert await FolderPayloadStore(tmp_path / "never").stored("", 10) == []
 
 
 async def test_it_lies_where_upstream_puts_it(s3):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from nexus.domain.blindness import Heard
 from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, event_id
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.embedded.run_store import SqliteRunStore
@@ -196,3 +197,28 @@ async def test_the_watermark_is_that_of_the_slowest_partition(store):
     assert await store.watermark() == START + timedelta(seconds=3)
     await store.expect([ONE, OTHER])  # as each ledger does that joins
     assert await store.watermark() == START + timedelta(seconds=3)
+
+
+async def test_when_a_cluster_was_last_heard_only_goes_forward(store):
+    assert await store.heard() == []
+    near, far = (Heard(name, f"uid-{name}", START + timedelta(seconds=5)) for name in ("eu.west", "us-1"))
+    await store.hear([near, far])
+    later = replace(near, at=START + timedelta(seconds=9))
+    await store.hear([later, replace(far, at=START)])
+    assert sorted(await store.heard(), key=lambda heard: heard.cluster) == [later, far]
+    assert await store.watermark() is None
+
+
+async def test_a_cluster_that_got_the_name_of_another_is_heard_by_itself(store):
+    first, second = Heard("eu", "uid-1", START), Heard("eu", "uid-2", START + timedelta(seconds=1))
+    await store.hear([first])
+    await store.hear([second])
+    assert {heard.identity: heard.at for heard in await store.heard()} == {
+        "uid-1": first.at,
+        "uid-2": second.at,
+    }
+
+
+async def test_hearing_nothing_changes_nothing(store):
+    await store.hear([])
+    assert await store.heard() == []

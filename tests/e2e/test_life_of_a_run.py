@@ -223,6 +223,42 @@ async def test_a_child_belongs_to_its_parent_and_goes_with_it(nexus):
     assert placed["jobUid"]
 
 
+@pytest.mark.parametrize("policy", ["Background", "Foreground"])
+async def test_a_tree_is_cancelled_in_all_its_generations(nexus, policy):
+    """Running ones and one that waits for a slot, each with the reason and the initiator of the cancel."""
+    tree: list[str] = []
+    for generation in range(3):
+        parent = {"parentRequest": {"requestId": tree[-1], "algorithmName": "hold"}} if tree else {}
+        tree.append(await nexus.submit("hold", **parent))
+        await nexus.reached(tree[-1], "running")
+        assert len(tree) == generation + 1
+    blockers = [await nexus.submit("hold") for _ in range(10)]
+    last = await nexus.submit("hold", parentRequest={"requestId": tree[-1], "algorithmName": "hold"})
+    await nexus.cancel("hold", tree[0], cancellationPolicy=policy)
+    for parent, run_id in zip(["", *tree], [*tree, last], strict=True):
+        assert (await nexus.ended(run_id))["stage"] == "CANCELLED"
+        said = next(e["data"] for e in await nexus.events(run_id) if e["type"] == "RunCancelled")
+        assert (said["reason"], said["initiator"], said.get("withParent", "")) == ("enough", "tests", parent)
+        assert said.get("policy", "Background") == policy
+    for run_id in tree:
+        await nexus.collected(run_id)
+        assert not (nexus.state / "cluster" / "jobs" / run_id).exists()
+    for blocker in blockers:
+        await nexus.cancel("hold", blocker)
+
+
+async def test_children_outlive_a_parent_that_completed(nexus):
+    parent = await nexus.submit("scripted", {"mode": "late"})
+    await nexus.reached(parent, "running")
+    child = await nexus.submit("hold", parentRequest={"requestId": parent, "algorithmName": "scripted"})
+    await nexus.reached(child, "running")
+    assert (await nexus.ended(parent))["stage"] == "COMPLETED"
+    assert (await nexus.run(child))["state"] == "running"
+    assert not (await nexus.run(parent))["collectedAt"], "its Job would take the child's along"
+    await nexus.cancel("hold", child)
+    await nexus.collected(parent)
+
+
 async def test_a_parent_must_be_known_and_unfinished(nexus):
     unknown = {"requestId": "01900000-0000-7000-8000-000000000000", "algorithmName": "hold"}
     answer = await nexus.http.post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,32 +13,46 @@ from typing import Any
 
 import pytest
 
+from api.services import Services
 from nexus.domain.diagnosis import GRACES
 from nexus.domain.events import Event, RunRequested
+from nexus.domain.garbage import Keeping
 from nexus.domain.job import Materializer
 from nexus.domain.observed import JobView
+from nexus.domain.payload import PayloadSigner
 from nexus.domain.run import Run
 from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, NewRecord, read_event, requests_of
+from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.event_log import SqliteEventLog
+from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.run_store import SqliteRunStore
+from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
-from nexus.ports import Record
+from nexus.payload_urls import SignedUrls
+from nexus.ports import PayloadStore, Record
 from streams.collector import Collector
 from streams.embedded import EmbeddedDriver
+from streams.garbage import Sweeper
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
 from streams.oversight import Oversight
 from streams.processor import Processor
-from streams.reconciler import Reconciler
+from streams.reconciler import Patience, Reconciler
 from streams.supervisor import Supervisor
 from streams.watcher import Watcher
+from tests.e2e.nexus_process import TEMPLATES
 from tests.factories import CLUSTER, after, job_created, run_requested
 from tests.simulated_cluster import SimulatedCluster
 
 REQUESTS = requests_of(CLUSTER)
 ELSEWHERE = "another"
 """A second cluster, whose requests no scheduler takes."""
+MAX_BLIND = 24 * 3600
+SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
+KEEPING = Keeping(
+    job_grace=timedelta(hours=1), payload_retention=timedelta(hours=3), payload_grace=timedelta(hours=2)
+)
 TOPICS = {RUNS: 3, REQUESTS: 2, requests_of(ELSEWHERE): 1, OBSERVATIONS: 3, RESULTS: 2, DEAD_LETTERS: 1}
 
 
@@ -140,15 +154,49 @@ class Installation:
         notifications = Notifications(self.store, self.journal, self.clock)
         return self.drive(notifications, RUNS, consumers=consumers)
 
-    def collector(self, linger: float = 60) -> Collector:
-        return Collector(self.clusters, self.store, self.journal, self.clock, timedelta(seconds=linger))
+    def collector(self, linger: float = 60, removed: Collection[str] = ()) -> Collector:
+        span = timedelta(seconds=linger)
+        return Collector(self.clusters, self.store, self.journal, self.clock, span, removed)
 
-    def reconciler(self, grace: float = 30, **graces: float) -> Reconciler:
+    def reconciler(
+        self, grace: float = 30, blind: float = MAX_BLIND, removed: Collection[str] = (), **graces: float
+    ) -> Reconciler:
         """Hangs are given up after a minute each, but for the `graces` that a test names, in seconds."""
         spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
-        vanished = timedelta(seconds=grace)
-        oversight = Oversight(self.clusters, spans, vanished)
-        return Reconciler(oversight, self.store, self.journal, self.clock, vanished)
+        patience = Patience(timedelta(seconds=grace), timedelta(seconds=blind), removed)
+        oversight = Oversight(self.clusters, spans, patience.vanished)
+        return Reconciler(self.clusters, oversight, self.store, self.journal, self.clock, patience)
+
+    def services(self, folder: Path, **fields: Any) -> Services:
+        """What an API works with; each run that is submitted is run 1."""
+        usual = {
+            "journal": self.journal,
+            "store": self.store,
+            "claims": SqliteClaims(folder / "claims.db"),
+            "payloads": FolderPayloadStore(folder / "payloads"),
+            "templates": FolderTemplates(TEMPLATES),
+            "signer": SIGNER,
+            "urls": SignedUrls(SIGNER),
+            "clusters": {CLUSTER},
+            "clock": self.clock,
+            "new_id": lambda: run_id(1),
+            "host": "tests",
+            "spawn": self.spawn,
+            "place_within": timedelta(hours=1),
+            "garbage": self.sweeper(FolderPayloadStore(folder / "payloads")).report,
+            "unheard_after": timedelta(seconds=30),
+            "settle_after": timedelta(0),
+            "read_wait": timedelta(seconds=5),
+            "inline_limit": 1024,
+            "max_body": 1024,
+            "materializer": MATERIALIZER,
+        }
+        return Services(**(usual | fields))
+
+    def sweeper(self, payloads: PayloadStore, keeping: Keeping = KEEPING) -> Sweeper:
+        return Sweeper(
+            self.clusters, self.store, payloads, self.journal, self.clock, MATERIALIZER.installation, keeping
+        )
 
     # What is said
 

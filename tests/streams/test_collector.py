@@ -6,7 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from nexus.domain.events import Evidence, EvidenceRecorded, JobCollected, JobCreated, Parent, RunFailed
+from nexus.domain.events import (
+    Evidence,
+    EvidenceRecorded,
+    JobCollected,
+    JobCreated,
+    Parent,
+    RunCancelled,
+    RunFailed,
+)
 from nexus.domain.run import Stage
 from nexus.domain.topics import RUNS
 from tests.factories import ALGORITHM, CLUSTER, cancelled, completed, diagnosis, fact
@@ -239,6 +247,64 @@ async def test_a_cancel_of_a_parent_that_never_had_a_job_takes_its_children(nexu
     assert RUN in row.diagnosis.details
 
 
+@pytest.mark.parametrize("policy", ["Background", "Foreground"])
+async def test_every_generation_ends_in_the_words_of_the_cancel(nexus, policy):
+    await family(nexus)
+    await nexus.queued(3, parent=Parent(request_id=CHILD, algorithm_name=ALGORITHM))
+    await nexus.say(cancelled(request_id=RUN, policy=policy, reason="wrong input", initiator="me"))
+    for run, parent in ((CHILD, RUN), (run_id(3), CHILD)):
+        await nexus.reaches(run, lambda row: row.ended)
+        said = next(each for each in await nexus.said(RUNS, run) if isinstance(each, RunCancelled))
+        assert (said.reason, said.initiator, said.policy, said.with_parent) == (
+            "wrong input",
+            "me",
+            policy,
+            parent,
+        )
+
+
+@pytest.mark.parametrize("policy", ["Background", "Foreground"])
+async def test_a_childs_evidence_is_kept_before_its_parents_job_takes_its_own_along(nexus, policy):
+    await family(nexus)
+    await nexus.say(cancelled(request_id=RUN, policy=policy))
+    await collected(nexus)
+    assert [name for name, _, _ in nexus.cluster.deleted] == [CHILD, RUN]
+    [kept, *_] = [each for each in await nexus.said(RUNS, CHILD) if isinstance(each, EvidenceRecorded)]
+    assert kept.evidence.pods
+
+
+async def test_a_tree_across_clusters_is_cancelled_as_one(nexus):
+    """The child is on a cluster of its own, and the grandchild where its grandparent is: no Job there owns another."""
+    far = nexus.clusters[ELSEWHERE] = SimulatedCluster(nexus.clock, ELSEWHERE)
+    near = nexus.cluster
+    await nexus.placed(1)
+    nexus.cluster = far
+    await nexus.placed(2, parent=PARENT, cluster=ELSEWHERE)
+    nexus.cluster = near
+    await nexus.placed(3, parent=Parent(request_id=CHILD, algorithm_name=ALGORITHM))
+    await nexus.say(cancelled(request_id=RUN))
+    for run in (RUN, CHILD, run_id(3)):
+        await collected(nexus, run)
+        assert (await nexus.store.get(run)).stage is Stage.CANCELLED
+    assert (near.jobs, far.jobs) == ({}, {})
+
+
+async def test_a_child_on_a_cluster_that_is_away_ends_all_the_same_and_holds_up_nobody(nexus):
+    far = nexus.clusters[ELSEWHERE] = SimulatedCluster(nexus.clock, ELSEWHERE)
+    near = nexus.cluster
+    await nexus.placed(1)
+    nexus.cluster = far
+    await nexus.placed(2, parent=PARENT, cluster=ELSEWHERE)
+    nexus.cluster = near
+    far.away = True
+    await nexus.say(cancelled(request_id=RUN))
+    await nexus.reaches(CHILD, lambda row: row.ended)
+    await collected(nexus)
+    far.away = False
+    await collected(nexus, CHILD)
+    assert far.jobs == {}
+
+
 async def test_orphans_go_on(nexus):
     await family(nexus)
     await nexus.say(cancelled(request_id=RUN, policy="Orphan"))
@@ -262,6 +328,20 @@ async def test_a_parents_job_stays_while_a_child_goes_on(nexus, end):
     await collected(nexus)
     await collected(nexus, CHILD)
     assert nexus.cluster.jobs == {}
+
+
+async def test_a_failed_childs_evidence_is_kept_before_its_parents_job_goes(nexus):
+    """The child has reported and may linger; the parent is done."""
+    await family(nexus)
+    nexus.cluster.end(RUN, 0)
+    said = nexus.clock()
+    await nexus.say(fact(RunFailed, request_id=CHILD, at=said, diagnosis=diagnosis("bad input")))
+    await nexus.reaches(CHILD, lambda run: run.ended)
+    await nexus.say(completed(request_id=RUN, at=said))
+    await stays(nexus)
+    nexus.cluster.end(CHILD, 1)
+    await collected(nexus)
+    assert "EvidenceRecorded" in await nexus.types(CHILD)
 
 
 async def test_a_crash_after_the_deletion_says_it_at_the_next_start(installation):

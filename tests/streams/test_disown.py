@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import httpx
 import pytest
@@ -12,19 +11,10 @@ from api.app import create_app
 from api.health import Health
 from api.services import Services
 from nexus.domain.errors import OutcomeUnknown
-from nexus.domain.job import Materializer
-from nexus.domain.payload import PayloadSigner
 from nexus.domain.run import Stage
 from nexus.domain.topics import NewRecord
-from nexus.embedded.claims import SqliteClaims
-from nexus.embedded.payload_store import FolderPayloadStore
-from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
-from nexus.payload_urls import SignedUrls
-from tests.e2e.nexus_process import TEMPLATES
 from tests.streams.conftest import Installation, run_id
-
-SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 
 
 class Forgetful:
@@ -45,25 +35,10 @@ def submit(installation, tmp_path):
     """Sends a submission to an API with that log, and gives its answer."""
 
     async def send(log: Forgetful, **headers: str) -> httpx.Response:
-        services = Services(
+        services = installation.services(
+            tmp_path,
             journal=Journal(log, "tests"),
-            store=installation.store,
-            claims=SqliteClaims(tmp_path / "claims.db"),
-            payloads=FolderPayloadStore(tmp_path / "payloads"),
-            templates=FolderTemplates(TEMPLATES),
-            signer=SIGNER,
-            urls=SignedUrls(SIGNER),
-            clusters={"standalone"},
-            clock=installation.clock,
-            new_id=lambda: run_id(1),
-            host="tests",
             spawn=lambda work: installation.spawn(_with(services, installation, work)),
-            place_within=timedelta(hours=1),
-            settle_after=timedelta(0),
-            read_wait=timedelta(seconds=5),
-            inline_limit=1024,
-            max_body=1024,
-            materializer=Materializer("tests", "1", timedelta(days=1)),
         )
         app = create_app(["api"], services, Health(list))
         async with httpx.AsyncClient(

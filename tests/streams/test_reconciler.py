@@ -10,9 +10,9 @@ from nexus.config import NEVER
 from nexus.domain.events import RunDeferred, RunFailed, RunSchedulingFailed, RunStarted
 from nexus.domain.run import Run, Stage, State
 from nexus.domain.topics import RUNS
-from tests.factories import after, completed, fact
+from tests.factories import after, algorithm, completed, fact
 from tests.simulated_cluster import SimulatedCluster
-from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
+from tests.streams.conftest import ELSEWHERE, MAX_BLIND, REQUESTS, Installation, run_id
 
 RUN = run_id(1)
 GRACE = 30
@@ -293,6 +293,108 @@ async def test_blind_is_not_dead_and_holds_up_nobody(nexus, blindness):
     assert (await nexus.store.get(run_id(2))).diagnosis.category == "JobVanished"
     assert (await nexus.store.get(run_id(4))).stage is Stage.SCHEDULING_FAILED
     assert [event.request_id for event in await nexus.said(REQUESTS)].count(RUN) == 2
+
+
+async def blind(nexus: Installation, deadline: int | None = DEADLINE) -> None:
+    """A run with that deadline of its own is placed, its cluster is heard once more, and then not again."""
+    runtime = {"deadlineSeconds": deadline} if deadline else {}
+    await nexus.placed(spec=algorithm(runtimeEnvironment=runtime))
+    await look(nexus)
+    nexus.cluster.away = True
+
+
+@pytest.mark.parametrize(("deadline", "beyond"), [(DEADLINE, DEADLINE), (None, 0)], ids=["deadline", "none"])
+async def test_a_run_is_given_up_when_its_cluster_is_not_heard_for_long_after_its_deadline(
+    nexus, deadline, beyond
+):
+    await blind(nexus, deadline)
+    nexus.clock.advance(beyond + MAX_BLIND - 10)
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated"]
+    nexus.clock.advance(20)
+    await look(nexus)
+    row = await nexus.store.get(RUN)
+    assert (row.stage, row.diagnosis.category) == (Stage.FAILED, "ClusterNotHeard")
+    assert f"{nexus.cluster.name} ({nexus.cluster.uid})" in row.diagnosis.details
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated", "RunFailed"]
+
+
+async def test_a_moment_of_blindness_ends_no_run_that_is_long_over(nexus):
+    """Its cluster was heard until now; that it did not end the Job yet is for its diagnosis to say."""
+    await nexus.placed(spec=algorithm(runtimeEnvironment={"deadlineSeconds": 1}))
+    nexus.clock.advance(10 * MAX_BLIND)
+    await look(nexus)
+    nexus.cluster.away = True
+    nexus.clock.advance(MAX_BLIND - 10)
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated"]
+
+
+async def test_a_cluster_that_comes_back_has_lost_nothing(nexus):
+    await blind(nexus)
+    nexus.clock.advance(DEADLINE + MAX_BLIND - 10)
+    await look(nexus)
+    nexus.cluster.away = False
+    await look(nexus)
+    nexus.cluster.away = True
+    nexus.clock.advance(MAX_BLIND - 10)
+    await look(nexus)
+    assert await nexus.types(RUN) == ["JobCreated"]
+
+
+async def test_another_cluster_that_answers_under_the_name_is_not_the_one_that_is_missed(nexus):
+    await blind(nexus)
+    nexus.cluster.away, nexus.cluster.uid = False, "another"
+    nexus.clock.advance(DEADLINE + MAX_BLIND)
+    await look(nexus)
+    assert (await nexus.store.get(RUN)).diagnosis.category == "ClusterNotHeard"
+
+
+async def test_when_a_cluster_was_last_heard_is_known_to_everybody(nexus):
+    await look(nexus)
+    [first] = await nexus.store.heard()
+    assert (first.cluster, first.identity) == (nexus.cluster.name, nexus.cluster.uid)
+    nexus.clock.advance(10)
+    await look(nexus)
+    [second] = await nexus.store.heard()
+    assert second.at - first.at >= timedelta(seconds=10)
+    nexus.cluster.away = True
+    nexus.clock.advance(10)
+    await look(nexus)
+    assert await nexus.store.heard() == [second]
+
+
+async def test_what_ran_on_a_removed_cluster_ends_and_needs_no_collection(nexus):
+    """Queued runs have their deadlines all the same."""
+    await nexus.placed()
+    await nexus.queued(2, placement_deadline=after(DEADLINE))
+    del nexus.clusters[nexus.cluster.name]
+    nexus.clock.advance(GRACE)
+    await nexus.caught_up()
+    await nexus.reconciler(removed=[nexus.cluster.name]).look()
+    row = await nexus.reaches(RUN, lambda run: run.ended)
+    assert (row.stage, row.diagnosis.category) == (Stage.FAILED, "ClusterRemoved")
+    assert not (await nexus.store.get(run_id(2))).ended
+    collector = nexus.collector(removed=[nexus.cluster.name])
+    nexus.spawn(collector.sweep(timedelta(milliseconds=10)))
+    await nexus.reaches(RUN, lambda run: run.collected_at)
+    nexus.clock.advance(DEADLINE)
+    await look(nexus)
+    assert (await nexus.store.get(run_id(2))).stage is Stage.SCHEDULING_FAILED
+
+
+async def test_a_queued_run_says_since_when_its_cluster_was_away(nexus):
+    await look(nexus)
+    [heard] = await nexus.store.heard()
+    await nexus.queued(1, placement_deadline=after(DEADLINE))
+    nexus.cluster.away = True
+    nexus.clock.advance(DEADLINE)
+    await look(nexus)
+    row = await nexus.store.get(RUN)
+    assert row.stage is Stage.SCHEDULING_FAILED
+    assert f"has not been heard since {row.request.at:%Y-%m-%d %H:%M:%S}Z" in row.diagnosis.cause
+    assert heard.at < row.request.at
 
 
 async def test_it_looks_again_and_again(nexus):

@@ -24,6 +24,7 @@ from tests.factories import CLUSTER, after, cancelled, completed, folded, job_cr
 from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, Installation, run_id
 
 PARK_AFTER = 60
+DENIED_GRACE = 300
 SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 
 
@@ -53,7 +54,13 @@ class Scheduling:
             installation.store,
             installation.journal,
             self.window,
-            Throttle(TokenBucket(rate, burst), self.pending, timedelta(seconds=PARK_AFTER), in_flight),
+            Throttle(
+                TokenBucket(rate, burst),
+                self.pending,
+                timedelta(seconds=PARK_AFTER),
+                in_flight,
+                timedelta(seconds=DENIED_GRACE),
+            ),
             MATERIALIZER,
             SignedUrls(SIGNER),
             installation.clock,
@@ -373,6 +380,193 @@ async def test_one_that_is_stuck_holds_up_no_other(nexus):
     await scheduling.settled()
 
 
+# The placement deadline
+
+
+async def ended_at_its_deadline(nexus: Installation, seconds: float = 40):
+    """The row of a run that nobody could place, with a reconciler that looks."""
+    nexus.spawn(nexus.reconciler().run(timedelta(milliseconds=10)))
+    return await nexus.reaches(run_id(1), lambda run: run.ended, passing=seconds / 200)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Refused(403, "exceeded quota"), Refused(429, "too many requests"), Unavailable("no route to host")],
+    ids=str,
+)
+async def test_the_last_refusal_is_the_cause_also_where_it_was_never_parked(nexus, error):
+    scheduling = Scheduling(nexus).run()
+    nexus.cluster.outcomes = itertools.repeat(error)
+    await nexus.say(nexus.request(1, placement_deadline=after(PARK_AFTER - 20)))
+    row = await ended_at_its_deadline(nexus)
+    assert (row.stage, row.diagnosis.category) == (Stage.SCHEDULING_FAILED, "PlacementDeadline")
+    assert str(error) in row.diagnosis.cause
+    await scheduling.settled()
+
+
+async def test_a_name_that_somebody_else_has_is_the_cause(nexus):
+    await nexus.cluster.create(MATERIALIZER.job(nexus.request(1, tag="another"), "http://elsewhere"))
+    Scheduling(nexus).run()
+    await nexus.say(nexus.request(1, placement_deadline=after(4 * PARK_AFTER)))
+    row = await ended_at_its_deadline(nexus, 4 * PARK_AFTER)
+    assert row.stage is Stage.SCHEDULING_FAILED
+    assert "409" in row.diagnosis.cause
+    assert row.deferrals > 1
+    assert run_id(1) in nexus.cluster.jobs
+
+
+async def test_what_nobody_got_to_ends_for_the_reason_that_closed_the_cluster(nexus):
+    nexus.cluster.outcomes = itertools.repeat(Refused(503, "etcd is full", retry_after=3600))
+    scheduling = Scheduling(nexus, in_flight=1).run()
+    await nexus.say(*(nexus.request(number, placement_deadline=after(600)) for number in range(3)))
+    await nexus.until(lambda: nexus.cluster.asked)
+    nexus.clock.advance(3700)
+    for number in range(3):
+        row = await nexus.reaches(run_id(number), lambda run: run.ended or run.deferred_because, passing=1)
+        assert "etcd is full" in (row.diagnosis.cause if row.diagnosis else row.deferred_because)
+    await scheduling.settled()
+
+
+@pytest.mark.parametrize("who", ["scheduler", "reconciler"])
+async def test_a_job_whose_creation_went_unheard_is_looked_for_at_the_deadline(nexus, who):
+    """It runs: to say that it could not be placed would be wrong, and would end it."""
+    nexus.cluster.outcomes = iter([OutcomeUnknown("the connection was lost")])
+    dying = Scheduling(nexus).run()
+    await nexus.say(nexus.request(1, placement_deadline=after(PARK_AFTER)))
+    await nexus.until(lambda: nexus.cluster.jobs)
+    await dying.stop()
+    nexus.clock.advance(PARK_AFTER)
+    if who == "scheduler":
+        Scheduling(nexus).run()
+    else:
+        await nexus.caught_up()
+        await nexus.reconciler().look()
+    row = await placed(nexus, run_id(1))
+    assert row.job_uid == nexus.cluster.jobs[run_id(1)].metadata.uid
+    assert await nexus.types(run_id(1)) == ["JobCreated"]
+    assert len(nexus.cluster.asked) == 1
+
+
+async def test_a_job_that_could_not_be_looked_for_is_collected_when_it_turns_up(nexus):
+    """Created, unheard of, and then the cluster is away until after the deadline."""
+    collector = nexus.collector()
+    nexus.drive(collector, RUNS, consumers="collector")
+    nexus.cluster.outcomes = iter([OutcomeUnknown("the connection was lost")])
+    Scheduling(nexus).run()
+    await nexus.say(nexus.request(1, placement_deadline=after(PARK_AFTER)))
+    await nexus.until(lambda: nexus.cluster.jobs)
+    nexus.cluster.away = True
+    row = await ended_at_its_deadline(nexus, PARK_AFTER)
+    assert row.stage is Stage.SCHEDULING_FAILED
+    nexus.cluster.away = False
+    nexus.start_watcher()
+    nexus.start_supervisor()
+    await nexus.reaches(run_id(1), lambda run: run.collected_at)
+    assert nexus.cluster.jobs == {}
+    assert len(nexus.cluster.deleted) == 1
+
+
+# Refused for good
+
+
+async def test_a_refusal_for_good_after_an_unheard_creation_does_not_end_the_run(nexus):
+    """Admission comes before the name is looked at."""
+    scheduling = Scheduling(nexus).run()
+    nexus.cluster.outcomes = iter([OutcomeUnknown("no answer"), Refused(422, "denied by a webhook")])
+    await nexus.say(nexus.request(1))
+    row = await placed(nexus, run_id(1), passing=0.2)
+    assert row.job_uid == nexus.cluster.jobs[run_id(1)].metadata.uid
+    assert await nexus.types(run_id(1)) == ["JobCreated"]
+    await scheduling.settled()
+
+
+@pytest.mark.parametrize("error", [Refused(401, "Unauthorized"), Refused(403, "forbidden")], ids=str)
+async def test_a_denial_is_for_good_after_a_grace(nexus, error):
+    Scheduling(nexus).run()
+    nexus.spawn(nexus.reconciler().run(timedelta(milliseconds=10)))
+    nexus.cluster.outcomes = itertools.repeat(error)
+    await nexus.say(nexus.request(1))
+    row = await nexus.reaches(run_id(1), lambda run: run.ended, passing=1)
+    assert (row.stage, row.diagnosis.category) == (Stage.SCHEDULING_FAILED, "Refused")
+    assert str(error) in row.diagnosis.cause
+    assert row.ended_at - row.denied_since >= timedelta(seconds=DENIED_GRACE)
+
+
+async def test_a_denial_that_is_mended_within_the_grace_costs_nothing(nexus):
+    Scheduling(nexus).run()
+    nexus.spawn(nexus.reconciler().run(timedelta(milliseconds=10)))
+    nexus.cluster.outcomes = itertools.repeat(Refused(401, "the token has expired"))
+    await nexus.say(nexus.request(1))
+    await nexus.reaches(run_id(1), lambda run: run.denied_since, passing=1)
+    nexus.cluster.outcomes = iter(())
+    await placed(nexus, run_id(1), passing=1)
+
+
+async def test_a_full_quota_is_waited_for(nexus):
+    Scheduling(nexus).run()
+    nexus.spawn(nexus.reconciler().run(timedelta(milliseconds=10)))
+    nexus.cluster.outcomes = itertools.repeat(Refused(403, "forbidden: exceeded quota: jobs"))
+    await nexus.say(nexus.request(1))
+    row = await nexus.reaches(run_id(1), lambda run: run.deferrals > DENIED_GRACE / PARK_AFTER, passing=1)
+    assert not row.ended
+    nexus.cluster.outcomes = iter(())
+    await placed(nexus, run_id(1), passing=1)
+
+
+# One Job, whatever happens to its facts
+
+
+async def test_the_fact_that_a_job_was_made_is_said_again_and_the_job_is_not(nexus):
+    """Somebody deletes it before it is in the log: another create would make a second Job."""
+    append = nexus.journal.append
+    lost = iter([Unavailable("the brokers are away"), OutcomeUnknown("no answer")])
+
+    async def failing(events):
+        events = list(events)
+        if any(isinstance(event, JobCreated) for event in events) and (error := next(lost, None)):
+            if nexus.cluster.jobs:
+                nexus.cluster.lose(run_id(1))
+            if isinstance(error, OutcomeUnknown):
+                await append(events)
+            raise error
+        await append(events)
+
+    nexus.journal.append = failing
+    scheduling = Scheduling(nexus).run()
+    await nexus.say(nexus.request(1))
+    await nexus.has_said(run_id(1), "JobCreated")
+    await scheduling.settled()
+    assert len(nexus.cluster.asked) == 1
+    assert {fact.job_uid for fact in await nexus.said(RUNS, run_id(1))} == {
+        (await nexus.store.get(run_id(1))).job_uid
+    }
+
+
+async def test_a_zombie_creates_while_the_request_is_parked(nexus):
+    """The request comes again, and the scheduler that gets it finds the Job that the other one made."""
+    Scheduling(nexus).run()
+    nexus.cluster.outcomes = itertools.repeat(Refused(503, "closed"))
+    await nexus.say(nexus.request(1))
+    run = await nexus.reaches(run_id(1), lambda run: run.state is State.PARKED, passing=0.5)
+    nexus.cluster.outcomes = iter(())
+    zombie = await nexus.cluster.create(MATERIALIZER.job(run.request, "http://payload"))
+    nexus.clock.advance(PARK_AFTER + 1)
+    await nexus.caught_up()
+    await nexus.reconciler().look()
+    assert (await placed(nexus, run_id(1))).job_uid == zombie.job.metadata.uid
+
+
+async def test_a_job_is_said_to_be_on_the_cluster_that_has_it(nexus):
+    """Which was made anew under the same name while the scheduler ran."""
+    Scheduling(nexus).run()
+    await nexus.say(nexus.request(1))
+    first = await placed(nexus, run_id(1))
+    nexus.cluster.uid = "made anew"
+    await nexus.say(nexus.request(2))
+    second = await placed(nexus, run_id(2))
+    assert (first.cluster_id != "made anew", second.cluster_id) == (True, "made anew")
+
+
 # The throttle
 
 
@@ -524,6 +718,17 @@ async def test_a_child_ends_with_a_parent_that_was_cancelled(nexus, policy):
     assert run_id(100) in row.diagnosis.details
     assert nexus.cluster.asked == []
     await scheduling.settled()
+
+
+async def test_a_child_of_a_parent_whose_job_is_gone_has_no_owner(nexus):
+    """Nobody has told of that yet; the cluster would collect a Job whose owner it does not know."""
+    Scheduling(nexus).run()
+    await nexus.say(nexus.request(100))
+    await placed(nexus, run_id(100))
+    nexus.cluster.lose(run_id(100))
+    await nexus.say(nexus.request(1, parent=PARENT))
+    await placed(nexus, run_id(1))
+    assert nexus.cluster.jobs[run_id(1)].metadata.owner_references == ()
 
 
 async def test_a_child_of_a_queued_parent_has_no_owner(nexus):

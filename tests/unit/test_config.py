@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from nexus.config import NEVER, Config, load, shown
 from nexus.domain.errors import ConfigError
+from nexus.engines import Engines
 
 
 @pytest.fixture
@@ -221,3 +223,37 @@ def test_a_grace_is_checked_before_anything_starts(file, content, words):
     with pytest.raises(ConfigError) as error:
         load(file(content), {})
     assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"SUPERVISION__UNHEARD_AFTER": "5s"},
+            r"supervision\.unheard_after \(5s\).*supervision\.reconcile_interval",
+        ),
+        ({"PLACEMENT__DEADLINE": "48h"}, r"garbage\.payload_grace \(48h0m0s\).*placement\.deadline"),
+        (
+            {"CASSANDRA__HOSTS": "db", "CASSANDRA__ROW_LIFETIME": "100h"},
+            r"garbage\.payload_retention \(168h0m0s\).*cassandra\.row_lifetime",
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other_are_named(variables, words):
+    with pytest.raises(ConfigError, match=words):
+        load(None, {f"NEXUS__{name}": value for name, value in variables.items()})
+
+
+def test_removed_clusters_are_names_with_commas_between():
+    config = load(None, {"NEXUS__KUBERNETES__REMOVED": "eu-1, us-2,"})
+    assert config.kubernetes.removed_clusters == ("eu-1", "us-2")
+
+
+def test_a_cluster_is_configured_or_removed():
+    config = load(None, {"NEXUS__KUBERNETES__REMOVED": "standalone"})
+    with pytest.raises(ConfigError, match=r"kubernetes\.removed names standalone"):
+        Engines(config, None, AsyncExitStack()).topics()
+    config = load(None, {"NEXUS__KUBERNETES__REMOVED": "gone"})
+    engines = Engines(config, None, AsyncExitStack())
+    assert "nexus.requests.gone" in engines.topics()
+    assert engines.cluster_names() == ["standalone"]

@@ -4,8 +4,19 @@ from datetime import timedelta
 
 import pytest
 
+from nexus.domain.errors import Refused
 from nexus.domain.events import Parent, RunCancelled, RunCompleted, RunDeferred, RunRequeued
-from nexus.domain.placement import Create, Drop, Record, Wait, cancelled_with, place, refused, timed_out
+from nexus.domain.placement import (
+    Create,
+    Drop,
+    Record,
+    Wait,
+    cancelled_with,
+    is_for_good,
+    place,
+    refused,
+    timed_out,
+)
 from nexus.domain.run import Run, Stage, begin, fold
 from tests.factories import (
     AT,
@@ -107,9 +118,39 @@ def test_a_run_that_timed_out_names_the_last_refusal():
     assert "Last: the cluster answered 403: exceeded quota" in timed_out(run, NOW).diagnosis.cause
 
 
+def test_a_refusal_that_the_scheduler_knows_is_later_than_one_in_the_row():
+    run = folded(fact(RunDeferred, attempt=1, until=after(5), reason="the first"))
+    decision = place(run, None, CLUSTER, run.request.placement_deadline, "the last")
+    assert isinstance(decision, Record)
+    assert "Last: the last" in decision.fact.diagnosis.cause
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "denied_for", "for_good"),
+    [
+        (422, "invalid", None, True),
+        (404, "no such namespace", None, True),
+        (403, "forbidden", None, False),
+        (403, "forbidden", 59, False),
+        (403, "forbidden", 60, True),
+        (401, "Unauthorized", 60, True),
+        (403, "forbidden: exceeded quota: jobs", 60, False),
+        (409, "conflict", 60, False),
+        (429, "slow down", 60, False),
+        (503, "closed", 60, False),
+    ],
+)
+def test_a_denial_is_for_good_after_a_grace_and_others_are_never_or_at_once(
+    status, reason, denied_for, for_good
+):
+    run = folded(fact(RunDeferred, 10, attempt=1, until=after(20), denied=True)) if denied_for else folded()
+    now = after(10 + (denied_for or 0))
+    assert is_for_good(Refused(status, reason), run, now, timedelta(seconds=60)) is for_good
+
+
 def test_a_refusal_for_good_is_a_scheduling_failure_with_the_cluster_s_reason():
     end = refused(folded(), "the cluster answered 422: spec.template is invalid", NOW)
-    assert end.diagnosis.category == "Refused"
+    assert end.diagnosis.category == "InvalidJob"
     assert end.diagnosis.cause == (
         "Algorithm submission was buffered, but failed to launch on the target cluster: "
         "the cluster answered 422: spec.template is invalid"
@@ -149,8 +190,8 @@ def test_a_child_goes_with_its_cancelled_parent(policy):
     assert isinstance(decision, Record)
     assert isinstance(decision.fact, RunCancelled)
     assert (decision.fact.request_id, decision.fact.algorithm) == (REQUEST_ID, "hello-world")
-    assert (decision.fact.policy, decision.fact.initiator, decision.fact.at) == (policy, "nexus", NOW)
-    assert PARENT_ID in decision.fact.reason
+    assert (decision.fact.policy, decision.fact.initiator, decision.fact.at) == (policy, "me", NOW)
+    assert (decision.fact.reason, decision.fact.with_parent) == ("not needed", PARENT_ID)
     assert fold(CHILD, decision.fact, 0).stage == Stage.CANCELLED
 
 

@@ -37,7 +37,7 @@ def event(of: Event) -> RunEvent:
 
 
 def test_a_run_that_hangs_shows_in_what_and_since_when_and_what_to_do(capsys: pytest.CaptureFixture[str]):
-    run = _view(folded(job_created(), STALLED))
+    run = _view(folded(job_created(), STALLED), None)
     show_run(run)
     shown = capsys.readouterr().out
     for words in ("ImagePull since 2026-01-02 03:05:05Z", "ErrImagePull: [not] found", "Check the name."):
@@ -49,7 +49,7 @@ def test_a_run_that_hangs_shows_in_what_and_since_when_and_what_to_do(capsys: py
 
 
 def test_a_failure_shows_why_what_was_tried_what_was_said_and_what_to_do(capsys: pytest.CaptureFixture[str]):
-    run = _view(folded(job_created(), STALLED, FAILED))
+    run = _view(folded(job_created(), STALLED, FAILED), None)
     show_run(run)
     show_why(run, [event(STALLED), event(FAILED)])
     shown = capsys.readouterr().out

@@ -357,3 +357,14 @@ def test_a_notification_s_id_follows_from_the_end_alone():
     run = folded(job_created(1), completed(3))
     later = fold(fold(fold(run, failed(5), 2), started(6), 3), collected(9), 4)
     assert event_id(notification(later)) == event_id(notification(run))
+
+
+def test_a_denial_is_remembered_until_another_reason_parks_the_run():
+    parked = [
+        fact(RunDeferred, 10, attempt=1, until=after(20), reason="403", denied=True),
+        fact(RunRequeued, 20, attempt=1),
+        fact(RunDeferred, 30, attempt=2, until=after(40), reason="403", denied=True),
+    ]
+    assert folded(*parked).denied_since == after(10)
+    other = fact(RunDeferred, 50, attempt=3, until=after(60), reason="503")
+    assert folded(*parked, fact(RunRequeued, 40, attempt=2), other).denied_since is None

@@ -33,6 +33,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     hint: str
 
+    def diagnosis(self, details: str) -> Diagnosis:
+        """With what is to be said of this very run."""
+        return Diagnosis(category=self.category, cause=self.cause, details=details, hint=self.hint)
+
 
 def ended(run: Run, ending: Ending, diagnosis: Diagnosis, evidence: Evidence | None, at: datetime) -> Failure:
     """The fact that ends the run so."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from nexus.domain.diagnosis.ending import Ending, Failure, ended
+from nexus.domain.diagnosis.ending import Failure, ended
 from nexus.domain.diagnosis.rules import (
     JOB_VANISHED,
     NO_REPORT,
@@ -85,13 +85,13 @@ def give_up(
 def silent(run: Run, evidence: Evidence, at: datetime) -> Failure:
     """The Job completed and the algorithm reported nothing."""
     details = "Its Job completed with exit code 0, and the receiver was told nothing."
-    return _said(run, NO_REPORT, details, evidence, at)
+    return ended(run, NO_REPORT, NO_REPORT.diagnosis(details), evidence, at)
 
 
 def vanished(run: Run, evidence: Evidence, at: datetime) -> Failure:
     """The Job is gone and nobody ended the run."""
     details = f"Job {run.id} (uid {run.job_uid}) is not on cluster {run.request.cluster} any more."
-    return _said(run, JOB_VANISHED, details, evidence, at)
+    return ended(run, JOB_VANISHED, JOB_VANISHED.diagnosis(details), evidence, at)
 
 
 def _failure(run: Run, seen: Sight, evidence: Evidence, at: datetime) -> Failure:
@@ -107,8 +107,3 @@ def _diagnosis(rule: Rule, seen: Sight) -> Diagnosis:
         details="\n".join(filter(None, words)),
         hint=" ".join(filter(None, (rule.hint, rule.advice(seen)))),
     )
-
-
-def _said(run: Run, ending: Ending, details: str, evidence: Evidence, at: datetime) -> Failure:
-    diagnosis = Diagnosis(category=ending.category, cause=ending.cause, details=details, hint=ending.hint)
-    return ended(run, ending, diagnosis, evidence, at)

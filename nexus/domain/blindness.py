@@ -1,0 +1,97 @@
+"""Clusters that cannot be heard: since when, and when that is the end of a run. Blind is not dead (design, "Watermark")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from nexus.domain.diagnosis.ending import Ending, Failure, ended
+from nexus.domain.events import Evidence, RunFailed
+from nexus.domain.run import Run
+
+__all__ = [
+    "NOT_HEARD",
+    "REMOVED",
+    "Heard",
+    "given_up",
+    "given_up_at",
+    "last_heard",
+    "removed",
+    "unheard_since",
+]
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """When a cluster last answered. `identity` tells it from another that got its name."""
+
+    cluster: str
+    identity: str
+    at: datetime
+
+
+def last_heard(run: Run, heard: Iterable[Heard]) -> datetime:
+    """When the cluster that has, or is to have, the run's Job last answered.
+
+    That it was not heard before is known from when the run was placed or, where it was not, requested.
+    """
+    answers = (
+        each.at
+        for each in heard
+        if each.cluster == run.request.cluster and run.cluster_id in {"", each.identity}
+    )
+    return max((*answers, run.sent_at or run.request.at))
+
+
+def unheard_since(run: Run, heard: Iterable[Heard], now: datetime, silence: timedelta) -> datetime | None:
+    """Since when nothing is known of an unfinished run; None while its cluster answers, or was silent for less than that."""
+    if run.ended:
+        return None
+    last = last_heard(run, heard)
+    return last if now - last >= silence else None
+
+
+def given_up_at(run: Run, heard: datetime, max_blind: timedelta) -> datetime:
+    """When a placed run ends whose cluster was last heard then: `max_blind` after its own deadline, and after that silence."""
+    deadline = timedelta(seconds=run.request.spec.runtime_environment.deadline_seconds or 0)
+    return max((run.sent_at or run.request.at) + deadline, heard) + max_blind
+
+
+NOT_HEARD = Ending(
+    category="ClusterNotHeard",
+    when="its cluster was not heard until supervision.max_blind after the run's own deadline",
+    ends_as=RunFailed,
+    cause="The cluster that ran the algorithm has not been heard for too long.",
+    hint="Look whether the cluster is up and Nexus may reach it. What the run did there is not known: see to its "
+    "results before you submit it again.",
+)
+
+REMOVED = Ending(
+    category="ClusterRemoved",
+    when="an operator removed its cluster for good",
+    ends_as=RunFailed,
+    cause="The cluster that ran the algorithm was removed.",
+    hint="Submit it again, in a workgroup of another cluster.",
+)
+
+
+def given_up(run: Run, heard: datetime, now: datetime) -> Failure:
+    """The end of a placed run whose cluster has not been heard for too long."""
+    details = (
+        f"The cluster {run.request.cluster} ({run.cluster_id}) was last heard at {heard:%Y-%m-%d %H:%M:%S}Z, "
+        "and the run's own deadline is long over."
+    )
+    return _lost(run, NOT_HEARD, details, now)
+
+
+def removed(run: Run, now: datetime) -> Failure:
+    """The end of a placed run whose cluster an operator removed."""
+    return _lost(
+        run, REMOVED, f"The configuration names the cluster {run.request.cluster} as removed for good.", now
+    )
+
+
+def _lost(run: Run, ending: Ending, details: str, now: datetime) -> Failure:
+    note = "no log and no events, because the cluster cannot be asked"
+    return ended(run, ending, ending.diagnosis(details), Evidence(note=note), now)
