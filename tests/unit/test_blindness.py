@@ -6,7 +6,7 @@ import pytest
 
 from nexus.cli import render
 from nexus.domain.blindness import Heard, given_up, given_up_at, last_heard, removed, unheard_since
-from nexus.domain.run import Stage, fold
+from nexus.domain.run import Stage, State, fold
 from nexus.views import RunView
 from tests.factories import CLUSTER, after, algorithm, completed, folded, job_created, run_requested
 
@@ -77,31 +77,19 @@ def test_what_ends_unseen_says_why_and_what_to_do(end, category):
 
 
 def view(**fields) -> RunView:
-    return RunView(
-        **{
-            "request_id": "id",
-            "algorithm": "hello-world",
-            "state": "running",
-            "stage": Stage.RUNNING,
-            "cluster": CLUSTER,
-            "workgroup": "default",
-            "tag": "",
-            "parent": None,
-            "dry_run": False,
-            "received_at": after(0),
-            "placement_deadline": after(3600),
-            "sent_at": after(1),
-            "started_at": after(2),
-            "ended_at": None,
-            "collected_at": None,
-            "deferred_until": None,
-            "deferred_because": "",
-            "job_uid": "uid",
-            "result_uri": "",
-            "diagnosis": None,
-        }
-        | fields
-    )
+    """As the API answers it."""
+    said = dict.fromkeys(RunView.__struct_fields__) | {
+        "request_id": "id",
+        "algorithm": "hello-world",
+        "state": State.RUNNING,
+        "stage": Stage.RUNNING,
+        "cluster": CLUSTER,
+        "workgroup": "default",
+        "tag": "",
+        "received_at": after(0),
+        "result_uri": "",
+    }
+    return RunView(**said | fields)
 
 
 def test_the_command_line_tells_of_the_silence(capsys):
