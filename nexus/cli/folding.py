@@ -26,7 +26,7 @@ from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from nexus.engines import Engines
 from nexus.journal import Journal
-from nexus.ports import EventLog
+from nexus.ports import EventLog, RunFilter, RunStore
 from streams import audit
 from streams.ledger import CONSUMERS, Ledger
 
@@ -38,23 +38,29 @@ _BEFORE_APPEND = timedelta(minutes=1)
 
 async def verify(state: Path, config: Path | None) -> audit.Verification:
     """The projections that the configuration names, or those of the state folder."""
-    settings = load(config, os.environ)
+    settings, folder = load(config, os.environ), StateFolder(state)
     on_servers = settings.kafka.servers or settings.cassandra.hosts or settings.cassandra.bundle
-    return await (_verify_servers(settings) if on_servers else _verify_state(StateFolder(state)))
+    return await (_verify_servers(settings, folder) if on_servers else _verify_state(folder))
 
 
-async def _verify_servers(settings: Config) -> audit.Verification:
-    """While the ledgers go on."""
+async def _verify_servers(settings: Config, folder: StateFolder) -> audit.Verification:
+    """While the ledgers go on. What is on no server is in the folder, where `nexus dev` has one."""
     async with AsyncExitStack() as stack:
-        engines = Engines(settings, None, stack)
+        engines = Engines(settings, folder if folder.root.exists() else None, stack)
         log, store = await engines.log(), await engines.store()
         scratch = Path(stack.enter_context(TemporaryDirectory(prefix="nexus-verify-")))
-        folded_until = await store.watermark()
+        folded_until = await store.watermark() or await _newest(store)
         await _fold(log, scratch / "fresh.db", scratch, "verifying")
         expected = stack.enter_context(closing(SqliteRunStore(scratch / "fresh.db")))
         # A request was made a little before the log took it.
         moving_since = folded_until - _BEFORE_APPEND if folded_until else datetime.min.replace(tzinfo=UTC)
         return await audit.verify(store, expected, moving_since)
+
+
+async def _newest(store: RunStore) -> datetime | None:
+    """How far the ledger has come at least, where only its own process knows the watermark."""
+    newest = await store.find(RunFilter(), 1)
+    return newest[0].request.at if newest else None
 
 
 async def _verify_state(folder: StateFolder) -> audit.Verification:
