@@ -19,7 +19,7 @@ from nexus.engines import Engines, now
 from nexus.journal import Journal
 from nexus.ports import Cluster
 from streams.collector import Collector
-from streams.ledger import CONSUMERS, Ledger
+from streams.ledger import Ledger
 from streams.notifications import Notifications
 from streams.processor import Ack, Driver, Processor
 from streams.reconciler import Reconciler
@@ -62,7 +62,7 @@ async def ledger(role: Role) -> None:
     engines = role.engines
     store, journal = await engines.store(), await engines.journal("ledger")
     requests = [requests_of(name) for name in engines.cluster_names()]
-    await role.drive(Ledger(store, journal, now), [*requests, RUNS], CONSUMERS)
+    await role.drive(Ledger(store, journal, now), [*requests, RUNS], engines.ledgers)
     await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
 
 

@@ -113,6 +113,17 @@ class Installation(NexusClient):
             process.launch()
         await asyncio.gather(*(self.processes[name].ready() for name in names))
 
+    def use(self, **settings: str) -> None:
+        """For every process that is started from now on, and for commands."""
+        self.settings |= settings
+        for process in self.processes.values():
+            process.use(**settings)
+
+    async def start_again(self, *names: str) -> None:
+        for name in names:
+            self.processes[name].stop()
+        await self.start(*names)
+
     async def close(self) -> None:
         for process in self.processes.values():
             with suppress(AssertionError):

@@ -41,10 +41,13 @@ class NexusProcess(NexusClient):
         self.flags = flags
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
-        configured = {"templates__folder": str(templates), **settings}
-        variables = {f"NEXUS__{key.upper()}": value for key, value in configured.items()}
-        self._environment = os.environ | variables | {"NEXUS_URL": self.url, "NEXUS_STATE": str(state)}
+        self._environment = os.environ | {"NEXUS_URL": self.url, "NEXUS_STATE": str(state)}
+        self.use(templates__folder=str(templates), **settings)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def use(self, **settings: str) -> None:
+        """From the next start on, and for commands at once."""
+        self._environment |= {f"NEXUS__{key.upper()}": value for key, value in settings.items()}
 
     async def start(self) -> None:
         self.launch()
