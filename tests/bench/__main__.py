@@ -14,7 +14,7 @@ from infra.services import ServiceError
 from tests.bench.embedded import accepts, jobs, queue, rebuild
 from tests.bench.real import accepts as real_accepts
 from tests.bench.real import jobs as real_jobs
-from tests.bench.real import kept, memory, placing
+from tests.bench.real import kept, memory
 from tests.bench.real import rebuild as real_rebuild
 from tests.bench.real.servers import BenchServers, running
 from tests.bench.report import Result, keep
@@ -32,7 +32,6 @@ REAL: dict[str, Callable[[BenchServers], Awaitable[Result]]] = {
     "real.accepts": real_accepts.measure,
     "real.kept": kept.measure,
     "real.jobs": real_jobs.measure,
-    "real.placing": placing.measure,
     "real.rebuild": real_rebuild.measure,
     "real.memory": memory.measure,
 }

@@ -105,7 +105,7 @@ async def _folded(
 
 async def readable(store: CassandraRunStore, ids: Sequence[str], done: Callable[[Run], bool]) -> float:
     """Rows a second that became so, by a sample of them."""
-    sample = ids[:: len(ids) // _SAMPLE] + ids[-_SAMPLE:]
+    sample = _some(ids)
     first = 0
     started = 0.0
     async with asyncio.timeout(_PATIENCE):
@@ -114,7 +114,7 @@ async def readable(store: CassandraRunStore, ids: Sequence[str], done: Callable[
             there = sum(done(run) for run in runs.values())
             if there and not first:
                 first, started = there, time.perf_counter()
-            if there == len(set(sample)):
+            if there == len(sample):
                 return len(ids) * (1 - first / there) / (time.perf_counter() - started)
             await asyncio.sleep(_LOOK)
 
@@ -122,7 +122,7 @@ async def readable(store: CassandraRunStore, ids: Sequence[str], done: Callable[
 async def _must_be_whole(store: CassandraRunStore, requests: Sequence[RunRequested]) -> None:
     rows = await store.get_many([request.request_id for request in requests])
     assert len(rows) == len(requests), f"{len(rows)} rows of {len(requests)}"
-    for request in requests[:: len(requests) // _SAMPLE]:
+    for request in requests[:: 1 + len(requests) // _SAMPLE]:
         assert await store.payload(request.request_id) == bytes(request.payload)
         assert len(await store.history(request.request_id)) == 1
 
@@ -142,7 +142,12 @@ async def _reported(
     await load.run("127.0.0.1", site.receiver.port, _CONNECTIONS)
     async with asyncio.timeout(_PATIENCE):
         while True:
-            runs = await store.get_many(ids[:: len(ids) // _SAMPLE] + ids[-_SAMPLE:])
+            runs = await store.get_many(_some(ids))
             if all(run.ended for run in runs.values()):
                 return load.rate, len(ids) / (time.perf_counter() - started)
             await asyncio.sleep(_LOOK)
+
+
+def _some(ids: Sequence[str]) -> list[str]:
+    """Of all, and the last of each partition among them."""
+    return list({*ids[:: 1 + len(ids) // _SAMPLE], *ids[-_SAMPLE:]})
