@@ -16,7 +16,7 @@ from nexus.domain.errors import ConfigError, InvalidInput
 from nexus.domain.payload import DEFAULT_TENANT
 from nexus.domain.quantity import whole_units
 
-__all__ = ["Config", "Size", "Span", "load", "shown"]
+__all__ = ["NEVER", "Config", "Grace", "Patience", "Size", "Span", "load", "shown"]
 
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
@@ -25,6 +25,13 @@ _LONGEST_SECRET = 64
 
 class Span(timedelta):
     """A span of time, written as a Go duration: `24h`, `1m30s`, `500ms`."""
+
+
+class Patience(Span):
+    """A span of time, or `never` for one without an end."""
+
+
+NEVER = Patience(days=timedelta.max.days)
 
 
 class Size(int):
@@ -186,6 +193,25 @@ class Supervision(_Section, frozen=True):
     """How long an algorithm may go on after it has reported."""
     reconcile_interval: Span = Span(seconds=5)
     vanished_grace: Span = Span(seconds=30)
+    max_blind: Span = Span(hours=24)
+    """How long after its own deadline a run on a cluster that is not heard is given up."""
+
+
+class Grace(_Section, frozen=True):
+    """How long a run may hang in one thing before it is given up; `never`: that is shown, and waited out.
+
+    docs/diagnosis.md says what each of them is for.
+    """
+
+    image_name: Patience = Patience(minutes=1)
+    image_pull: Patience = Patience(minutes=10)
+    container_config: Patience = Patience(minutes=10)
+    volume_mount: Patience = Patience(minutes=10)
+    container_start: Patience = Patience(hours=1)
+    pod_create: Patience = Patience(minutes=10)
+    quota: Patience = NEVER
+    unschedulable: Patience = NEVER
+    terminating: Patience = Patience(minutes=15)
 
 
 class Logging(_Section, frozen=True):
@@ -207,6 +233,7 @@ class Config(_Section, frozen=True):
     placement: Placement = Placement()
     throttle: Throttle = Throttle()
     supervision: Supervision = Supervision()
+    grace: Grace = Grace()
     logging: Logging = Logging()
 
 
@@ -289,6 +316,8 @@ def _read(kind: type, value: object) -> object:
 def _parse(kind: type, text: str) -> object:
     if kind is Span:
         return Span(seconds=parse_duration("", text).total_seconds())
+    if kind is Patience:
+        return NEVER if text == "never" else Patience(seconds=parse_duration("", text).total_seconds())
     if kind is Size:
         return Size(whole_units("", text))
     if kind is Secret:
@@ -303,6 +332,8 @@ def _parse(kind: type, text: str) -> object:
 
 
 def _write(value: object) -> object:
+    if value == NEVER:
+        return "never"
     if isinstance(value, timedelta):
         return format_duration(value)
     return int(value) if isinstance(value, Size) else str(value)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 import uuid_utils
 
 from api.services import Services
@@ -21,6 +22,7 @@ from nexus.ports import Cluster
 from streams.collector import Collector
 from streams.ledger import Ledger
 from streams.notifications import Notifications
+from streams.oversight import Oversight
 from streams.processor import Ack, Driver, Processor
 from streams.reconciler import Reconciler
 from streams.scheduler import Scheduler, Starts, Throttle
@@ -79,9 +81,10 @@ async def supervisor(role: Role) -> None:
     collector = Collector(clusters, store, journal, now, limits.linger)
     await role.drive(collector, [RUNS], "collector")
     role.spawn(collector.sweep(limits.sweep_interval))
-    role.spawn(
-        Reconciler(clusters, store, journal, now, limits.vanished_grace).run(limits.reconcile_interval)
-    )
+    graces = msgspec.structs.asdict(engines.config.grace)
+    oversight = Oversight(clusters, graces, limits.vanished_grace, limits.max_blind)
+    reconciler = Reconciler(oversight, store, journal, now, limits.vanished_grace)
+    role.spawn(reconciler.run(limits.reconcile_interval))
 
 
 async def scheduler(role: Role) -> None:

@@ -21,14 +21,16 @@ from nexus.domain.events import (
     RunRequested,
     RunRequeued,
     RunSchedulingFailed,
+    RunStalled,
     RunStarted,
     RunTagged,
 )
+from nexus.domain.observed import PodView
 
 if TYPE_CHECKING:
     from nexus.client import RunEvent
 
-__all__ = ["evidence_of", "log_tail", "note_of", "said"]
+__all__ = ["attempts", "evidence_of", "said"]
 
 
 def said(event: RunEvent) -> str:
@@ -50,15 +52,19 @@ def evidence_of(events: Sequence[RunEvent]) -> Evidence | None:
     return None
 
 
-def log_tail(events: Sequence[RunEvent]) -> str:
-    evidence = evidence_of(events)
-    return evidence.log_tail if evidence else ""
+def attempts(evidence: Evidence) -> list[str]:
+    """How each of the last pods ended."""
+    return [f"{pod.metadata.name}: {_how(pod)}" for pod in evidence.pods]
 
 
-def note_of(events: Sequence[RunEvent]) -> str:
-    """Why there is no evidence, where that was said."""
-    evidence = evidence_of(events)
-    return evidence.note if evidence else ""
+def _how(pod: PodView) -> str:
+    end = pod.terminated
+    if end:
+        return f"exit code {end.exit_code} ({end.reason})"
+    waiting = pod.waiting
+    return ", ".join(
+        filter(None, (pod.status.phase, pod.status.reason or (waiting.reason if waiting else "")))
+    )
 
 
 def _said(event: Event) -> str:
@@ -70,6 +76,8 @@ def _said(event: Event) -> str:
             return f"on {event.cluster}, Job uid {event.job_uid}"
         case RunStarted():
             return f"pod {event.pod}" if event.pod else ""
+        case RunStalled():
+            return "\n".join(filter(None, (event.diagnosis.category, event.diagnosis.details)))
         case RunDeferred():
             return f"attempt {event.attempt}, parked until {event.until:%H:%M:%S}Z: {event.reason}"
         case RunRequeued():
@@ -93,7 +101,6 @@ def _said(event: Event) -> str:
 def _shown(evidence: Evidence | None) -> str:
     if evidence is None:
         return ""
-    if evidence.note:
+    if evidence.note and not evidence.events:
         return evidence.note
-    pods = ", ".join(f"{pod.metadata.name} {pod.status.phase}" for pod in evidence.pods)
-    return "\n".join(filter(None, (pods, *evidence.events)))
+    return "\n".join((*attempts(evidence), *evidence.events))

@@ -37,7 +37,9 @@ __all__ = [
     "RunObserved",
     "RunRequested",
     "RunRequeued",
+    "RunResumed",
     "RunSchedulingFailed",
+    "RunStalled",
     "RunStarted",
     "RunTagged",
     "TerminalFact",
@@ -84,6 +86,8 @@ class Evidence(_Part, frozen=True):
     pods: tuple[PodView, ...] = ()
     events: tuple[str, ...] = ()
     log_tail: str = ""
+    log_of: str = ""
+    """The pod whose log it is: the last one that has any."""
     note: str = ""
 
 
@@ -137,6 +141,20 @@ class RunStarted(_Event, frozen=True):
 
     started_at: Moment
     pod: str = ""
+
+
+class RunStalled(_Event, frozen=True):
+    """Its Job is there and does not get on. The same may happen again, so when it was seen is part of what was said."""
+
+    unsaid = {}
+
+    diagnosis: Diagnosis
+
+
+class RunResumed(_Event, frozen=True):
+    """What it was stalled by is over."""
+
+    unsaid = {}
 
 
 class RunDeferred(_Event, frozen=True):
@@ -253,6 +271,8 @@ Fact = (
     TerminalFact
     | JobCreated
     | RunStarted
+    | RunStalled
+    | RunResumed
     | RunDeferred
     | RunRequeued
     | RunTagged

@@ -46,6 +46,7 @@ class Condition(_Shape, frozen=True):
 class JobStatus(_Shape, frozen=True):
     conditions: tuple[Condition, ...] = ()
     active: int = 0
+    ready: int = 0
     succeeded: int = 0
     failed: int = 0
     start_time: datetime | None = None
@@ -67,6 +68,16 @@ class JobView(_Shape, frozen=True):
     @property
     def ended(self) -> bool:
         return self.condition("Complete") is not None or self.condition("Failed") is not None
+
+    @property
+    def ended_at(self) -> datetime | None:
+        end = self.condition("Complete") or self.condition("Failed")
+        return end.last_transition_time if end else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether all of its pods are there and ready, so that nothing holds it up."""
+        return 0 < self.status.active <= self.status.ready
 
 
 class Waiting(_Shape, frozen=True):
@@ -143,6 +154,16 @@ class PodView(_Shape, frozen=True):
     def taken_up(self) -> bool:
         """Whether a kubelet had said that it runs this pod: it does so before it starts anything of it."""
         return self.status.start_time is not None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it has its node."""
+        return self.taken_up or _true(self.status.conditions, "PodScheduled") is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still run."""
+        return self.status.phase not in {"Succeeded", "Failed"}
 
     @property
     def disruption(self) -> Condition | None:
