@@ -193,8 +193,6 @@ class Supervision(_Section, frozen=True):
     """How long an algorithm may go on after it has reported."""
     reconcile_interval: Span = Span(seconds=5)
     vanished_grace: Span = Span(seconds=30)
-    max_blind: Span = Span(hours=24)
-    """How long after its own deadline a run on a cluster that is not heard is given up."""
 
 
 class Grace(_Section, frozen=True):

@@ -10,7 +10,7 @@ from nexus.domain.diagnosis import REFUSALS, RULES, Ending
 from nexus.domain.diagnosis.exits import EXIT_CODES, SIGNALS
 from nexus.domain.diagnosis.placing import LACKS
 from nexus.domain.diagnosis.refusals import PLACEMENT_DEADLINE
-from nexus.domain.diagnosis.rules import CLUSTER_LOST, GRACES, JOB_VANISHED, NO_REPORT, NOT_HEARD, Rule
+from nexus.domain.diagnosis.rules import GRACES, JOB_VANISHED, NO_REPORT, Rule
 from nexus.domain.events import RunDeadlineExceeded, RunFailed, RunSchedulingFailed
 from nexus.domain.run import Stage
 
@@ -54,8 +54,8 @@ def current() -> str:
             "## What became of its Job\n",
             "The first that applies is said.\n",
             *map(_ending, RULES),
-            "## What else ends a run, or holds it up\n",
-            *map(_ending, (NO_REPORT, JOB_VANISHED, NOT_HEARD, CLUSTER_LOST, PLACEMENT_DEADLINE)),
+            "## What else ends a run\n",
+            *map(_ending, (NO_REPORT, JOB_VANISHED, PLACEMENT_DEADLINE)),
             _OTHERS,
             "## When a cluster refuses the Job\n",
             "It ends SCHEDULING_FAILED, and the cause is `Algorithm submission was buffered, but failed to launch on the",
@@ -96,11 +96,10 @@ def _graces() -> Iterator[str]:
 
 
 def _ending(ending: Ending) -> str:
-    stage = "none, the run goes on" if ending is NOT_HEARD else str(_STAGES[ending.ends_as])
     lines = [
         f"### {ending.category}\n",
         f"{ending.when[0].upper()}{ending.when[1:]}.\n",
-        f"- Stage: {stage}",
+        f"- Stage: {_STAGES[ending.ends_as]}",
         f"- Cause: {ending.cause}",
         f"- What to do: {ending.hint}",
     ]

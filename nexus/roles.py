@@ -82,7 +82,7 @@ async def supervisor(role: Role) -> None:
     await role.drive(collector, [RUNS], "collector")
     role.spawn(collector.sweep(limits.sweep_interval))
     graces = msgspec.structs.asdict(engines.config.grace)
-    oversight = Oversight(clusters, graces, limits.vanished_grace, limits.max_blind)
+    oversight = Oversight(clusters, graces, limits.vanished_grace)
     reconciler = Reconciler(oversight, store, journal, now, limits.vanished_grace)
     role.spawn(reconciler.run(limits.reconcile_interval))
 

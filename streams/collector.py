@@ -16,6 +16,7 @@ from nexus.domain.events import (
     JobCollected,
     JobCreated,
     TerminalFact,
+    evidence_in,
 )
 from nexus.domain.observed import JobView
 from nexus.domain.placement import cancelled_with
@@ -137,7 +138,7 @@ class Collector:
         if run.stage is Stage.COMPLETED:
             return
         history = await self._store.history(run.id)
-        known = (getattr(entry.event, "evidence", None) for entry in history)
+        known = (evidence_in(entry.event) for entry in history)
         if any(evidence and (evidence.events or evidence.log_tail) for evidence in known):
             return
         evidence = await gather(cluster, run.id, await cluster.pods(run.id))

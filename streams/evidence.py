@@ -32,7 +32,7 @@ async def gather(cluster: Cluster, job: str, pods: Sequence[PodView]) -> Evidenc
         log_of, log_tail = await _last_log(cluster, pods)
     except NexusError as error:
         return Evidence(pods=kept, note=f"no events and no log, because {error}")
-    note = "" if log_tail else "no log, because the Job has no pod"
+    note = "" if log_tail else "no log, because there is no pod"
     if pods and not log_tail:
         started = any(pod.started_at for pod in pods)
         note = f"no log, because {'its containers wrote none, or are gone' if started else 'no container started'}"

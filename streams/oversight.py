@@ -1,7 +1,6 @@
 """Oversight: what a cluster says of a run whose Job was made, when nothing was heard of it for a while (law 6).
 
-A Job that hangs is shown to hang, and is given up once it has hung for longer than the grace of what it hangs in. A
-cluster that is not heard proves nothing: its runs show that, and are given up long after their own deadlines only.
+A Job that hangs is shown to hang, and is given up once it has hung for longer than the grace of what it hangs in.
 """
 
 from __future__ import annotations
@@ -13,18 +12,15 @@ from datetime import datetime, timedelta
 import structlog
 
 from nexus.domain.diagnosis import (
-    NOT_HEARD,
-    cluster_lost,
     diagnose,
     give_up,
     silent,
     stall,
     tells_all,
-    unheard,
     vanished,
 )
 from nexus.domain.errors import Unavailable
-from nexus.domain.events import Diagnosis, Event, Evidence, RunObserved, RunResumed, RunStalled
+from nexus.domain.events import Diagnosis, Event, RunObserved, RunResumed, RunStalled
 from nexus.domain.observed import JobView
 from nexus.domain.run import Run
 from nexus.ports import Cluster
@@ -36,8 +32,6 @@ _log = structlog.get_logger(__name__)
 
 _AT_ONCE = 16
 """Runs that the clusters are asked about at a time."""
-_BLINK = timedelta(minutes=1)
-"""A cluster that is away for less is not mentioned on each of its runs."""
 
 
 class Oversight:
@@ -46,41 +40,34 @@ class Oversight:
     """
 
     def __init__(
-        self,
-        clusters: Mapping[str, Cluster],
-        graces: Mapping[str, timedelta],
-        grace: timedelta,
-        max_blind: timedelta,
+        self, clusters: Mapping[str, Cluster], graces: Mapping[str, timedelta], grace: timedelta
     ) -> None:
         self._clusters = clusters
         self._graces = graces
         self._grace = grace
-        self._max_blind = max_blind
-        self._unheard_since: dict[str, datetime] = {}
         self._free = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self, run: Run, watermark: datetime, now: datetime) -> Event | None:
-        """What is to be said of it, which was read from the projections as they were at the watermark, or later."""
-        name = run.request.cluster
-        async with self._free:
-            try:
-                said = await self._ask(run, watermark, now)
-            except Unavailable as error:
-                _log.warning("cluster_not_heard", cluster=name, run=run.id, problem=str(error))
-                return self._blind(run, self._unheard_since.setdefault(name, now), now)
-        self._unheard_since.pop(name, None)
-        return said
+        """What is to be said of it, which was read from the projections as they were at the watermark, or later.
 
-    async def _ask(self, run: Run, watermark: datetime, now: datetime) -> Event | None:
+        Nothing where its cluster cannot be heard, or is not the one that it was placed on: blind is not dead.
+        """
         cluster = self._clusters.get(run.request.cluster)
         if cluster is None:
-            raise Unavailable(f"{run.request.cluster} is not configured")
-        if await cluster.identity() != run.cluster_id:
-            raise Unavailable(f"another cluster answers under the name {cluster.name}")
+            return None
+        async with self._free:
+            try:
+                if await cluster.identity() != run.cluster_id:
+                    return None
+                return await self._ask(run, cluster, watermark, now)
+            except Unavailable as error:
+                _log.warning("cluster_not_heard", cluster=cluster.name, run=run.id, problem=str(error))
+                return None
+
+    async def _ask(self, run: Run, cluster: Cluster, watermark: datetime, now: datetime) -> Event | None:
         job = await cluster.get(run.id)
         if job is None or job.metadata.uid != run.job_uid:
-            note = "no log and no events, because the Job is not there any more"
-            return vanished(run, Evidence(note=note), now)
+            return vanished(run, await gather(cluster, run.id, ()), now)
         if job.ended:
             return await self._missed(run, job, cluster, watermark, now)
         return await self._hanging(run, job, cluster, now)
@@ -112,8 +99,6 @@ class Oversight:
             pods = await cluster.pods(run.id)
             events = () if tells_all(pods) else await cluster.events(run.id)
             found = stall(run, job, pods, events)
-        if _just_unheard(run, now):
-            return None
         if found is None:
             return _resumed(run, now)
         since = _since(run, found.diagnosis)
@@ -123,29 +108,11 @@ class Oversight:
             return None
         return give_up(run, job, pods, await gather(cluster, run.id, pods), now)
 
-    def _blind(self, run: Run, unheard_since: datetime, now: datetime) -> Event | None:
-        diagnosis = unheard(run, unheard_since)
-        since = _since(run, diagnosis)
-        if since is None:
-            return _stalled(run, diagnosis, now) if now - unheard_since >= _BLINK else None
-        deadline = run.request.spec.runtime_environment.deadline_seconds
-        if not deadline or run.sent_at is None:
-            return None
-        if now < max(since, run.sent_at + timedelta(seconds=deadline)) + self._max_blind:
-            return None
-        return cluster_lost(run, Evidence(note="no log and no events, because the cluster is not heard"), now)
-
 
 def _since(run: Run, diagnosis: Diagnosis) -> datetime | None:
     """Since when the run is known to hang in just this."""
     same = run.stalled is not None and run.stalled.category == diagnosis.category
     return run.stalled_since if same else None
-
-
-def _just_unheard(run: Run, now: datetime) -> bool:
-    """Another replica may not hear what this one hears: they contradict each other once a minute, not at each look."""
-    unheard = run.stalled is not None and run.stalled.category == NOT_HEARD.category
-    return unheard and run.stalled_since is not None and now - run.stalled_since < _BLINK
 
 
 def _stalled(run: Run, diagnosis: Diagnosis, now: datetime) -> RunStalled:

@@ -161,7 +161,14 @@ def _essence(seen: _Seen) -> object:
     conditions = [(c.type, c.status, c.reason) for c in job.status.conditions] if job else []
     deleting = bool(job and job.metadata.deletion_timestamp)
     pods = [
-        (name, pod.status.phase, pod.status.reason, pod.started_at is not None, pod.terminated is not None)
+        (
+            name,
+            pod.status.phase,
+            pod.status.reason,
+            pod.leaving,
+            pod.started_at is not None,
+            pod.terminated is not None,
+        )
         for name, pod in sorted(seen.pods.items())
     ]
     return (seen.gone, deleting, conditions, pods, seen.waited)

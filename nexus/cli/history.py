@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from nexus.domain.events import (
     Event,
@@ -42,14 +44,18 @@ def said(event: RunEvent) -> str:
 
 
 def evidence_of(events: Sequence[RunEvent]) -> Evidence | None:
-    """The last evidence that was recorded of a run's Job."""
-    for event in reversed(events):
-        if event.data.get("evidence") is not None:
-            try:
-                return msgspec.convert(event.data["evidence"], Evidence)
-            except msgspec.ValidationError:
-                continue
-    return None
+    """The last evidence that was recorded of a run's Job, with the last log that was."""
+    found: list[Evidence] = []
+    for event in events:
+        with contextlib.suppress(msgspec.ValidationError):
+            if event.data.get("evidence") is not None:
+                found.append(msgspec.convert(event.data["evidence"], Evidence))
+    if not found:
+        return None
+    with_log = next((each for each in reversed(found) if each.log_tail), found[-1])
+    if with_log is found[-1]:
+        return with_log
+    return replace(found[-1], log_tail=with_log.log_tail, log_of=with_log.log_of, note="")
 
 
 def attempts(evidence: Evidence) -> list[str]:

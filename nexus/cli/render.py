@@ -102,7 +102,8 @@ def show_runs(runs: Sequence[RunView]) -> None:
         return
     shown = table("ID", "ALGORITHM", "STAGE", "RECEIVED", "TOOK", "TAG", widest="TAG")
     for run in runs:
-        took = elapsed(run.ended_at - run.received_at) if run.ended_at else run.state
+        state = f"{run.state}: {run.stalled.category}" if run.stalled else run.state
+        took = elapsed(run.ended_at - run.received_at) if run.ended_at else state
         shown.add_row(
             run.request_id,
             escape(run.algorithm),

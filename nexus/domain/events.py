@@ -46,6 +46,7 @@ __all__ = [
     "decode_event",
     "encode_event",
     "event_id",
+    "evidence_in",
 ]
 
 REPORTED = "Reported"
@@ -264,6 +265,11 @@ class DeadLettered(_Event, frozen=True):
     offset: int
     reason: str
     record: bytes
+
+
+def evidence_in(event: object) -> Evidence | None:
+    """What an event brings of evidence."""
+    return getattr(event, "evidence", None)
 
 
 TerminalFact = RunCompleted | RunFailed | RunDeadlineExceeded | RunSchedulingFailed | RunCancelled

@@ -10,7 +10,11 @@ from datetime import datetime
 
 import msgspec
 
-__all__ = ["ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
+__all__ = ["NODE_LOST", "ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
+
+
+NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost"})
+"""Reasons for which a pod is taken from a node that nobody reaches."""
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -164,6 +168,16 @@ class PodView(_Shape, frozen=True):
     def alive(self) -> bool:
         """Whether it may still run."""
         return self.status.phase not in {"Succeeded", "Failed"}
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being deleted and has not ended yet."""
+        return self.alive and self.metadata.deletion_timestamp is not None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is on a node that cannot be reached any more."""
+        return self.disruption is not None and self.disruption.reason in NODE_LOST
 
     @property
     def disruption(self) -> Condition | None:

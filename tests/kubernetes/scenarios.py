@@ -168,7 +168,7 @@ SCENARIOS = (
     # Deadlines
     Scenario(
         "hang", (DEADLINE, "DeadlineExceeded"), "active longer than specified deadline", "deadlineSeconds",
-        outcome="hang", policy=False, deadline=3,
+        outcome="hang", played={"stop_delay": "3s"}, policy=False, deadline=3, log=True,
     ),
     Scenario(
         "hang-pfp", (DEADLINE, "DeadlineExceeded"), "active longer than specified deadline", "deadlineSeconds",

@@ -143,11 +143,11 @@ class Installation:
     def collector(self, linger: float = 60) -> Collector:
         return Collector(self.clusters, self.store, self.journal, self.clock, timedelta(seconds=linger))
 
-    def reconciler(self, grace: float = 30, max_blind: float = 3600, **graces: float) -> Reconciler:
+    def reconciler(self, grace: float = 30, **graces: float) -> Reconciler:
         """Hangs are given up after a minute each, but for the `graces` that a test names, in seconds."""
         spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
         vanished = timedelta(seconds=grace)
-        oversight = Oversight(self.clusters, spans, vanished, timedelta(seconds=max_blind))
+        oversight = Oversight(self.clusters, spans, vanished)
         return Reconciler(oversight, self.store, self.journal, self.clock, vanished)
 
     # What is said

@@ -40,7 +40,7 @@ async def test_where_there_is_no_log_it_says_why(started, note):
     await cluster.create(MATERIALIZER.job(run_requested(), "http://payload"))
     evidence = await gather(cluster, REQUEST_ID, await cluster.pods(REQUEST_ID))
     assert evidence.note == f"no log, because {note}"
-    assert (await gather(cluster, REQUEST_ID, ())).note == "no log, because the Job has no pod"
+    assert (await gather(cluster, REQUEST_ID, ())).note == "no log, because there is no pod"
 
 
 async def test_a_cluster_that_is_away_leaves_what_is_known(cluster):

@@ -10,7 +10,7 @@ from nexus.config import NEVER
 from nexus.domain.events import RunDeferred, RunFailed, RunSchedulingFailed, RunStarted
 from nexus.domain.run import Run, Stage, State
 from nexus.domain.topics import RUNS
-from tests.factories import after, algorithm, completed, fact
+from tests.factories import after, completed, fact
 from tests.simulated_cluster import SimulatedCluster
 from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
 
@@ -266,50 +266,6 @@ async def test_an_end_that_was_missed_is_judged_after_the_grace(nexus, exit_code
     assert (row.stage, row.diagnosis.category) == (Stage.FAILED, category)
     [end] = [event for event in await nexus.said(RUNS, RUN) if isinstance(event, RunFailed)]
     assert end.evidence.log_tail == "the last words"
-
-
-# Blind
-
-
-async def test_a_run_shows_since_when_its_cluster_was_not_heard(nexus):
-    await nexus.placed()
-    nexus.cluster.away = True
-    nexus.clock.advance(GRACE)
-    reconciler = nexus.reconciler()
-    for _ in range(2):
-        await nexus.caught_up()
-        await reconciler.look()
-        nexus.clock.advance(61)
-    await nexus.caught_up()
-    assert (await row_of(nexus)).stalled.category == "ClusterNotHeard"
-    nexus.cluster.away = False
-    await look(nexus)
-    assert (await row_of(nexus)).stalled is None
-    assert await nexus.types(RUN) == ["JobCreated", "RunStalled", "RunResumed"]
-
-
-@pytest.mark.parametrize(("deadline", "ends"), [(100, True), (None, False)])
-async def test_a_blind_cluster_keeps_a_run_until_long_after_its_deadline(nexus, deadline, ends):
-    spec = algorithm(runtimeEnvironment={"deadlineSeconds": deadline} if deadline else {})
-    await nexus.placed(spec=spec)
-    nexus.cluster.away = True
-    nexus.clock.advance(GRACE)
-    reconciler = nexus.reconciler(max_blind=3600)
-
-    async def look_again(seconds: float) -> Run:
-        nexus.clock.advance(seconds)
-        await nexus.caught_up()
-        await reconciler.look()
-        await nexus.caught_up()
-        return await row_of(nexus)
-
-    await look_again(0)
-    assert (await look_again(200)).stalled.category == "ClusterNotHeard"
-    assert not (await look_again(3500)).ended
-    row = await look_again(200)
-    assert row.ended is ends
-    if ends:
-        assert (row.stage, row.diagnosis.category) == (Stage.DEADLINE_EXCEEDED, "ClusterLost")
 
 
 @pytest.mark.parametrize("blindness", ["away", "another cluster", "not configured"])

@@ -10,14 +10,12 @@ from msgspec.structs import replace
 
 from nexus.domain.diagnosis import (
     RULES,
-    cluster_lost,
     diagnose,
     explain,
     give_up,
     silent,
     stall,
     tells_all,
-    unheard,
     vanished,
 )
 from nexus.domain.diagnosis.placing import lacking, placing_advice
@@ -629,14 +627,6 @@ def test_a_job_that_completes_without_a_report_is_a_failure_with_a_cause_of_its_
     assert end.diagnosis.cause == "Algorithm finished without reporting a result."
     assert "exit code 0" in end.diagnosis.details
     assert (fold(run, end, 1).stage, end.evidence) == (Stage.FAILED, Evidence(log_tail="done"))
-
-
-def test_a_cluster_that_is_not_heard_long_after_the_deadline():
-    run = folded(job_created())
-    assert "since 2026-01-02 03:04:09Z" in unheard(run, after(4)).details
-    end = cluster_lost(run, Evidence(note="blind"), after(9))
-    assert end.diagnosis.category == "ClusterLost"
-    assert (fold(run, end, 1).stage, end.evidence) == (Stage.DEADLINE_EXCEEDED, Evidence(note="blind"))
 
 
 def test_a_job_that_vanished_is_named_with_its_uid_and_cluster():

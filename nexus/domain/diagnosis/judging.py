@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 from nexus.domain.diagnosis.ending import Ending, Failure, ended
 from nexus.domain.diagnosis.rules import (
-    CLUSTER_LOST,
     JOB_VANISHED,
     NO_REPORT,
-    NOT_HEARD,
     RULES,
     Grace,
     Rule,
@@ -23,13 +21,11 @@ from nexus.domain.run import Run
 
 __all__ = [
     "Stall",
-    "cluster_lost",
     "diagnose",
     "give_up",
     "silent",
     "stall",
     "tells_all",
-    "unheard",
     "vanished",
 ]
 
@@ -96,18 +92,6 @@ def vanished(run: Run, evidence: Evidence, at: datetime) -> Failure:
     """The Job is gone and nobody ended the run."""
     details = f"Job {run.id} (uid {run.job_uid}) is not on cluster {run.request.cluster} any more."
     return _said(run, JOB_VANISHED, details, evidence, at)
-
-
-def unheard(run: Run, since: datetime) -> Diagnosis:
-    """What a run shows whose cluster is not heard."""
-    details = f"Cluster {run.request.cluster} has not been heard since {since:%Y-%m-%d %H:%M:%S}Z."
-    return Diagnosis(category=NOT_HEARD.category, cause=NOT_HEARD.cause, details=details, hint=NOT_HEARD.hint)
-
-
-def cluster_lost(run: Run, evidence: Evidence, at: datetime) -> Failure:
-    """The cluster has not been heard until long after the run's own deadline."""
-    details = f"Cluster {run.request.cluster} could not be heard; nobody knows what became of Job {run.id}."
-    return _said(run, CLUSTER_LOST, details, evidence, at)
 
 
 def _failure(run: Run, seen: Sight, evidence: Evidence, at: datetime) -> Failure:

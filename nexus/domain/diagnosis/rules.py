@@ -11,8 +11,9 @@ from nexus.domain.diagnosis.placing import lacking, placing_advice
 from nexus.domain.diagnosis.refusals import refusal_of
 from nexus.domain.diagnosis.sight import Sight
 from nexus.domain.events import RunDeadlineExceeded, RunFailed, RunSchedulingFailed
+from nexus.domain.observed import NODE_LOST
 
-__all__ = ["CLUSTER_LOST", "GRACES", "JOB_VANISHED", "NOT_HEARD", "NO_REPORT", "RULES", "Grace", "Rule"]
+__all__ = ["GRACES", "JOB_VANISHED", "NO_REPORT", "RULES", "Grace", "Rule"]
 
 Grace = Literal[
     "image_name", "image_pull", "container_config", "volume_mount", "container_start", "pod_create", "quota",
@@ -79,7 +80,6 @@ def _lacked(sight: Sight) -> str:
     return "\n".join(filter(None, (lacked, sight.unplaced or "No scheduler has looked at its pod yet.")))
 
 
-_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost"})
 _REJECTED = ("OutOf", "NodeAffinity", "UnexpectedAdmissionError", "NodeShutdown", "PodOSNotSupported")
 
 RULES: tuple[Rule, ...] = (
@@ -206,7 +206,7 @@ RULES: tuple[Rule, ...] = (
         category="NodeLost",
         when="the pod's node cannot be reached any more, and its pod cannot end",
         ends_as=RunFailed,
-        applies=lambda sight: sight.alive and sight.deleted and sight.disruption in _LOST,
+        applies=lambda sight: sight.alive and sight.deleted and sight.disruption in NODE_LOST,
         cause=FATAL.format("its node was lost."),
         details=lambda sight: sight.disrupted,
         hint="Submit the run again; bring the node back, or delete it from the cluster.",
@@ -290,7 +290,7 @@ RULES: tuple[Rule, ...] = (
         when="its node failed or was removed, and no retry was left",
         ends_as=RunFailed,
         applies=lambda sight: (
-            sight.disruption in _LOST
+            sight.disruption in NODE_LOST
             or (sight.end is not None and sight.end.reason == "ContainerStatusUnknown")
         ),
         cause=FATAL.format("its node was lost."),
@@ -360,20 +360,4 @@ JOB_VANISHED = Ending(
     ends_as=RunFailed,
     cause="Algorithm's Job was deleted from its cluster before the run had ended.",
     hint="Find out who deletes Jobs in the runtime namespace; to end a run, cancel it through Nexus.",
-)
-
-CLUSTER_LOST = Ending(
-    category="ClusterLost",
-    when="the run's deadline passed while its cluster could not be heard, and supervision.max_blind after it too",
-    ends_as=RunDeadlineExceeded,
-    cause=TOO_LONG,
-    hint="Bring the cluster back, or configure its address anew; then submit the run again.",
-)
-
-NOT_HEARD = Ending(
-    category="ClusterNotHeard",
-    when="its cluster has not been heard for a minute, and nobody knows what became of the run",
-    ends_as=RunDeadlineExceeded,
-    cause="Its cluster cannot be heard.",
-    hint="Check that the cluster is up and that Nexus reaches it; nothing of it is given up meanwhile.",
 )
