@@ -68,7 +68,7 @@ class Scenario(NamedTuple):
     container: Mapping[str, Any] = {}
     act: Callable[[Scene, str], Awaitable[None]] | None = None
     log: bool = False
-    """Whether there is a log in the evidence: of a pod that is gone there is none. kwok has one of a lost node's too."""
+    """Whether there must be a log in the evidence: a pod that is deleted may be gone before it was asked for its own."""
 
     @property
     def run(self) -> str:
@@ -168,7 +168,7 @@ SCENARIOS = (
     # Deadlines
     Scenario(
         "hang", (DEADLINE, "DeadlineExceeded"), "active longer than specified deadline", "deadlineSeconds",
-        outcome="hang", played={"stop_delay": "3s"}, policy=False, deadline=3, log=True,
+        outcome="hang", played={"stop_delay": "8s"}, policy=False, deadline=3, log=True,
     ),
     Scenario(
         "hang-pfp", (DEADLINE, "DeadlineExceeded"), "active longer than specified deadline", "deadlineSeconds",

@@ -89,7 +89,9 @@ async def replayed(nexus: Installation, scenario: Scenario, *, at_once: bool) ->
     created = job_created(
         request_id=scenario.run, at=nexus.clock(), job_uid=uid, cluster=NAME, cluster_id=IDENTITY
     )
-    await nexus.say(request, created)
+    await nexus.say(request)
+    await nexus.reaches(scenario.run, lambda run: True)
+    await nexus.say(created)
     await nexus.reaches(scenario.run, lambda run: run.job_uid)
     nexus.start_watcher()
     nexus.start_supervisor()
