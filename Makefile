@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test services services-stop bench lint openapi diagnosis clean
+.PHONY: help demo test services services-stop chaos bench lint openapi diagnosis clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,11 @@ services: $(INSTALLED) ## Start Kafka, Cassandra, S3 and Kubernetes on this mach
 
 services-stop: $(INSTALLED) ## Stop them; what they hold stays
 	$(BIN)/python -m infra.services stop
+
+MINUTES ?= 20
+SEED ?= 1
+chaos: $(INSTALLED) ## Kill everything on real servers under load for MINUTES, and count what came of it
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
 
 bench: $(INSTALLED) ## Measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench

@@ -115,6 +115,8 @@ class Cassandra(_Section, frozen=True):
     """`host` or `host:port`, several with commas between; empty (and no bundle): the embedded store."""
     flavour: Literal["cassandra", "scylla", "astra", "keyspaces"] = "cassandra"
     keyspace: str = "nexus"
+    claims_keyspace: str = ""
+    """Where `Idempotency-Key`s are, which cannot be made anew from the log; empty: in `keyspace`."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
     """Of a keyspace that `nexus schema` makes."""
     local_dc: str = ""

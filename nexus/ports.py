@@ -27,6 +27,7 @@ __all__ = [
     "DeletionPolicy",
     "EventLog",
     "Folded",
+    "FoldedFact",
     "HistoryEntry",
     "Leadership",
     "Listed",
@@ -95,11 +96,19 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     event: Event
 
 
+class FoldedFact(NamedTuple):
+    """One fact that was folded: its offset in `nexus.runs`, its event's id, and the event as it lies in the log."""
+
+    offset: int
+    event_id: str
+    event: bytes
+
+
 class Folded(msgspec.Struct, frozen=True):
     """What the ledger writes of one run in one go: its row, the history since, and an inline payload."""
 
     run: Run
-    history: Sequence[HistoryEntry]
+    history: Sequence[FoldedFact]
     payload: bytes | None = None
 
 

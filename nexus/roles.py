@@ -23,7 +23,7 @@ from nexus.ports import Cluster
 from nexus.views import GarbageReport
 from streams.collector import Collector
 from streams.garbage import Sweeper
-from streams.ledger import CONSUMERS, Ledger
+from streams.ledger import Ledger
 from streams.notifications import Notifications
 from streams.oversight import Oversight
 from streams.processor import Ack, Driver, Processor
@@ -67,7 +67,7 @@ async def ledger(role: Role) -> None:
     engines = role.engines
     store, journal = await engines.store(), await engines.journal("ledger")
     requests = [requests_of(name) for name in engines.every_cluster()]
-    await role.drive(Ledger(store, journal, now), [*requests, RUNS], CONSUMERS)
+    await role.drive(Ledger(store, journal, now), [*requests, RUNS], engines.ledgers)
     await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from nexus.domain.events import Event, Fact, RunRequested, Swept
 from nexus.domain.run import Run, begin, fold
 from nexus.journal import Journal
-from nexus.ports import Folded, HistoryEntry, Partition, Record, RunStore
+from nexus.ports import Folded, FoldedFact, Partition, Record, RunStore
 from streams.processor import Clock, Delivery
 
 __all__ = ["CONSUMERS", "Ledger"]
@@ -58,7 +58,7 @@ class _Changes:
 
     def __init__(self, runs: dict[str, Run]) -> None:
         self._runs = runs
-        self._history: dict[str, list[HistoryEntry]] = {}
+        self._history: dict[str, list[FoldedFact]] = {}
         self._payloads: dict[str, bytes] = {}
 
     def request(self, event: RunRequested) -> None:
@@ -77,7 +77,9 @@ class _Changes:
         offset = record.position.offset
         if offset > run.position:
             self._runs[run.id] = fold(run, event, offset)
-            self._history.setdefault(run.id, []).append(HistoryEntry(offset, record.headers["ce_id"], event))
+            self._history.setdefault(run.id, []).append(
+                FoldedFact(offset, record.headers["ce_id"], record.value)
+            )
         return True
 
     def folded(self) -> list[Folded]:

@@ -16,7 +16,6 @@ from nexus.cassandra.order import BEGINNING, Stamps
 from nexus.cassandra.recent import Recent
 from nexus.cassandra.rows import request_values, state_values
 from nexus.cassandra.statements import Statements
-from nexus.domain.events import encode_event
 from nexus.domain.run import Run
 from nexus.ports import Folded
 
@@ -97,7 +96,7 @@ class Writer:
                     *key,
                     entry.offset,
                     entry.event_id,
-                    encode_event(entry.event),
+                    entry.event,
                     *self._stamps.of(ttl, entry.offset),
                 ),
             )

@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS commits (
 _OFFSET_BITS = 44
 _PARTITION_BITS = 12
 
+_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
+
 
 class _Commit(msgspec.Struct, frozen=True):
     consumers: str
@@ -91,9 +93,7 @@ class SqliteEventLog:
         )
         base = self._place(topic, partition, 0)
         return [
-            Record(
-                Position(topic, partition, place - base), key, value, msgspec.json.decode(headers), timestamp
-            )
+            Record(Position(topic, partition, place - base), key, value, _decode_headers(headers), timestamp)
             for place, key, value, headers, timestamp in rows
         ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from nexus.domain.blindness import Heard
-from nexus.domain.events import decode_event, encode_event, event_id
+from nexus.domain.events import decode_event, event_id
 from nexus.domain.run import Run, Stage
 from nexus.embedded.group_commit import GroupCommit, connect
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
@@ -174,7 +174,7 @@ def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Hea
         connection.executemany(
             "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?)",
             [
-                (change.run.id, entry.event_id, entry.offset, encode_event(entry.event))
+                (change.run.id, entry.event_id, entry.offset, entry.event)
                 for change in item
                 for entry in change.history
             ],

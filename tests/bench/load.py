@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.bench.figures import quantile
 
-__all__ = ["Load", "post"]
+__all__ = ["Load", "listening", "post"]
 
 
 def post(path: str, body: bytes) -> bytes:
@@ -89,3 +89,16 @@ class Load:
     def quantile(self, part: float) -> float:
         """In milliseconds."""
         return quantile(self.latencies, part) * 1000
+
+
+async def listening(port: int) -> None:
+    """Returns when somebody does, on this machine."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return

@@ -17,9 +17,9 @@ from nexus.cassandra.connection import connect, open_session
 from nexus.cassandra.rows import CHECKPOINT, run_of_checkpoint
 from nexus.cassandra.run_store import CassandraRunStore
 from nexus.domain.errors import ConfigError, OutcomeUnknown, Unavailable
-from nexus.domain.events import JobCreated, Parent, RunCompleted, RunFailed, event_id
+from nexus.domain.events import JobCreated, Parent, RunCompleted, RunFailed, encode_event, event_id
 from nexus.domain.run import Run, Stage, begin, fold
-from nexus.ports import Claim, Folded, HistoryEntry, RunFilter
+from nexus.ports import Claim, Folded, FoldedFact, RunFilter
 from tests.cassandra import cassandra_session, cassandra_store, drop_keyspace, now
 from tests.factories import algorithm, diagnosis, fact, job_created, run_requested
 from tests.proxy import proxied
@@ -122,7 +122,7 @@ async def test_two_ledgers_that_folded_the_same_write_the_same(session, cassandr
 
 async def test_rows_go_when_their_time_is_over_counted_from_the_request(session, store, cassandra_schema):
     half, over = queued(at=now() - cassandra_schema.row_lifetime / 2), queued(at=now() - timedelta(days=400))
-    entries = [HistoryEntry(3, event_id(job_created()), job_created())]
+    entries = [FoldedFact(3, event_id(job_created()), encode_event(job_created()))]
     await store.write([Folded(run, entries, b"{}") for run in (half, over)])
     for run, expected in ((half, cassandra_schema.row_lifetime / 2), (over, timedelta(hours=1))):
         key = f"WHERE algorithm = '{run.request.algorithm}' AND id = '{run.id}'"
@@ -342,7 +342,7 @@ async def test_a_claim_whose_answer_was_lost_is_answered_when_asked_again(cassan
     async with proxied(cassandra_server) as proxy:
         config = replace(cassandra_schema, hosts=f"127.0.0.1:{proxy.port}")
         async with cassandra_session(config) as session:
-            claims = await CassandraClaims.open(session, timedelta(hours=1))
+            claims = await CassandraClaims.open(session, config)
             claim = Claim("hash", b"request")
             assert await claims.claim("a", "other", claim) == claim
             proxy.stop()

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from nexus.domain.blindness import Heard
-from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, event_id
+from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, encode_event, event_id
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.embedded.run_store import SqliteRunStore
-from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
+from nexus.ports import Folded, FoldedFact, Partition, RunFilter
 from tests.cassandra import cassandra_store
 from tests.factories import run_requested
 
@@ -100,11 +100,11 @@ async def test_many_rows_at_once(store):
 async def test_history_is_in_the_order_of_the_log_and_keeps_each_event_once(store):
     run = queued(1)
     entries = [
-        HistoryEntry(offset, event_id(fact), fact)
+        FoldedFact(offset, event_id(fact), encode_event(fact))
         for offset, fact in ((7, completed(run)), (3, created(run)))
     ]
     await store.write([Folded(run, entries)])
-    await store.write([Folded(run, [HistoryEntry(9, event_id(created(run)), created(run))])])
+    await store.write([Folded(run, [FoldedFact(9, event_id(created(run)), encode_event(created(run)))])])
     history = await store.history(run.id)
     assert [(entry.offset, type(entry.event).__name__) for entry in history] == [
         (-1, "RunRequested"),

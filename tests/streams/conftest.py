@@ -277,7 +277,7 @@ class Installation:
 
     async def until(self, condition: Callable[[], Awaitable[Any] | Any], *, passing: float = 0.01) -> Any:
         """Wait for a condition to be true and give what it gave; `passing` is the seconds that go by at each look."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for task in self._tasks:
                     if task.done():

@@ -9,28 +9,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import psutil
 
 from tests.bench.load import Load, post
+from tests.bench.report import Result, Row
 from tests.e2e.nexus_process import NexusProcess
 
-__all__ = ["Completions", "completions", "memory"]
+__all__ = ["completions", "memory"]
 
 BODY = json.dumps({"algorithmParameters": {"pad": "x" * 200}}).encode()
 CONNECTIONS = 64
 
 
-class Completions(msgspec.Struct):
-    """Per second: reports answered 202, and runs that were COMPLETED in the projections, both in one process."""
-
-    accepted: float
-    projected: float
-
-
-async def memory(counts: tuple[int, ...] = (1_000, 100_000)) -> dict[int, float]:
-    """Resident MiB of `nexus dev` once so many runs are queued behind Jobs that do not end."""
-    sizes = {}
+async def memory(counts: tuple[int, ...] = (1_000, 100_000)) -> Result:
+    """Of `nexus dev`, once so many runs are queued behind Jobs that do not end."""
+    rows = []
     with tempfile.TemporaryDirectory() as where:
         nexus = NexusProcess(
             Path(where) / "state", cluster__slots="1", throttle__rate="1", throttle__burst="1"
@@ -41,13 +34,14 @@ async def memory(counts: tuple[int, ...] = (1_000, 100_000)) -> dict[int, float]
             await _submit(nexus, count - queued, "hold")
             queued = count
             await _folded(nexus)
-            sizes[count] = psutil.Process(nexus.pid).memory_info().rss / 2**20
+            size = psutil.Process(nexus.pid).memory_info().rss / 2**20
+            rows.append(Row(f"memory of `nexus dev`, {count:,} runs queued", size, "MiB"))
         nexus.kill()
         await nexus.http.aclose()
-    return sizes
+    return Result(rows)
 
 
-async def completions(count: int = 5_000) -> Completions:
+async def completions(count: int = 5_000) -> Result:
     """Reports for runs that wait in the queue, so that no Job takes part of the machine."""
     with tempfile.TemporaryDirectory() as where:
         nexus = NexusProcess(
@@ -68,7 +62,10 @@ async def completions(count: int = 5_000) -> Completions:
         projected = count / (time.perf_counter() - started)
         nexus.kill()
         await nexus.http.aclose()
-    return Completions(load.rate, projected)
+    return Result(
+        [Row("completions answered", load.rate, "/s"), Row("completions projected", projected, "/s")],
+        "Completions: reports for runs that wait in the queue, with all roles in one process.",
+    )
 
 
 def _reports(ids: list[str]) -> Iterator[bytes]:

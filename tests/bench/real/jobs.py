@@ -1,0 +1,208 @@
+"""Jobs created on a real API server: `nexus scheduler` beside bare posts of the same JSON; and from accept to Job."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Self
+
+import aiohttp
+import msgspec
+
+from nexus import __version__
+from nexus.domain.events import JobCreated, RunRequested, decode_event
+from nexus.domain.job import Materializer
+from nexus.domain.topics import RUNS, requests_of
+from nexus.kafka.event_log import KafkaEventLog
+from nexus.kubernetes.credentials import from_kubeconfig
+from tests.bench.figures import Pair, quantile
+from tests.bench.real.accepts import BODY
+from tests.bench.real.kept import opened_store, readable
+from tests.bench.real.log import append, make_requests, opened_log
+from tests.bench.real.servers import BenchServers, Site
+from tests.bench.report import Result, Row, paired
+
+__all__ = ["measure"]
+
+IN_FLIGHT = 32
+# The throttle is for clusters that others use too; here it is our own part that is measured.
+UNTHROTTLED = {
+    "throttle__rate": "10000",
+    "throttle__burst": "10000",
+    "throttle__pending_floor": "10000",
+    "throttle__pending_ceiling": "10000",
+    "throttle__in_flight": str(IN_FLIGHT),
+}
+_PATIENCE = 300
+
+
+async def measure(servers: BenchServers, rounds: int = 5, count: int = 300, seconds: int = 10) -> Result:
+    figures = Pair()
+    async with (
+        Site.opened(servers, **UNTHROTTLED) as site,
+        opened_log(site) as log,
+        _Cluster(site) as cluster,
+    ):
+        await _create(site, log, count // 4)  # the first Jobs of an API server take longer
+        await cluster.calm()
+        for _ in range(rounds):
+            figures.bare.append(await cluster.create(make_requests(count)))
+            await cluster.calm()
+            figures.ours.append(await _create(site, log, count))
+            await cluster.calm()
+        load = figures.rate / 2
+        waits = await _accept_to_job(site, log, load, int(load * seconds))
+        await cluster.calm()
+    return Result(
+        [
+            paired("Jobs created", "/s", figures, "0.9", "5/s"),
+            Row(f"accept to Job at {load:.0f}/s, p50", quantile(waits, 0.5) * 1000, "ms"),
+            Row(f"accept to Job at {load:.0f}/s, p99", quantile(waits, 0.99) * 1000, "ms"),
+        ],
+        f"Jobs: {count} requests that wait, {IN_FLIGHT} creates in flight, from the first to the last, the controllers of the cluster at work. "
+        "Bare: posts of the same JSON over one pool of connections, as many at a time. Accept to Job: all roles at work, at half of that "
+        f"rate for {seconds} s, from the time in the request to the time at which the scheduler has the Job.",
+    )
+
+
+async def _create(site: Site, log: KafkaEventLog, count: int) -> float:
+    """Jobs a second, from the first to the last of them."""
+    requests = make_requests(count)
+    await append(log, requests)
+    await site.start("ledger")
+    async with opened_store(site) as store:
+        await readable(store, [request.request_id for request in requests], lambda run: True)
+    await site.stop("ledger")
+    before = await _ends(log)
+    await site.start("scheduler")
+    created = await _created(log, before, count)
+    await site.stop("scheduler")
+    return (count - 1) / (created[-1] - created[0]).total_seconds()
+
+
+async def _accept_to_job(site: Site, log: KafkaEventLog, rate: float, count: int) -> list[float]:
+    """Seconds of each of so many runs, submitted at this rate whatever the answers take."""
+    await site.start("ledger", "watcher", "supervisor", "scheduler", "api")
+    before = await _ends(log)
+    url = f"{site.api.url}/algorithm/v1/run/brief"
+    async with aiohttp.ClientSession() as http:
+
+        async def submit() -> str:
+            async with http.post(url, data=BODY) as answer:
+                assert answer.status == 202, await answer.text()
+                return str((await answer.json())["requestId"])
+
+        first = await submit()  # everybody has found the brokers and the others once its Job is there
+        while first not in await _jobs(log, before):
+            await asyncio.sleep(0.1)
+        started = time.perf_counter()
+        submissions = []
+        for number in range(count):
+            await asyncio.sleep(started + number / rate - time.perf_counter())
+            submissions.append(asyncio.create_task(submit()))
+        ids = set(await asyncio.gather(*submissions))
+    jobs = await _jobs(log, before)
+    async with asyncio.timeout(_PATIENCE):
+        while not ids <= jobs.keys():
+            await asyncio.sleep(0.5)
+            jobs = await _jobs(log, before)
+    requests = await _facts(log, requests_of("standalone"), [0] * len(before))
+    accepted = {event.request_id: event.at for event in requests}
+    for name in ("api", "scheduler", "supervisor", "watcher", "ledger"):
+        await site.stop(name)
+    return [(jobs[key] - accepted[key]).total_seconds() for key in ids]
+
+
+async def _jobs(log: KafkaEventLog, since: Sequence[int]) -> dict[str, datetime]:
+    """When each Job was created that was after these offsets."""
+    return {event.request_id: event.at for event in await _facts(log, RUNS, since)}
+
+
+async def _created(log: KafkaEventLog, since: Sequence[int], count: int) -> list[datetime]:
+    """When each Job was, in order, once there are so many."""
+    async with asyncio.timeout(_PATIENCE):
+        while sum(await _ends(log)) - sum(since) < count:
+            await asyncio.sleep(0.2)
+    return sorted((await _jobs(log, since)).values())
+
+
+async def _ends(log: KafkaEventLog) -> list[int]:
+    return [await log.end(RUNS, number) for number in range((await log.topics())[RUNS])]
+
+
+async def _facts(log: KafkaEventLog, topic: str, since: Sequence[int]) -> list[JobCreated | RunRequested]:
+    """Of these two kinds."""
+    found = []
+    for number, offset in enumerate(since):
+        while records := await log.read(topic, number, offset, 1000):
+            offset = records[-1].position.offset + 1
+            found += [
+                event
+                for record in records
+                if isinstance(event := decode_event(record.value), JobCreated | RunRequested)
+            ]
+    return found
+
+
+class _Cluster:
+    """The API server, as nothing but HTTP."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._materializer = Materializer(site.name, __version__, timedelta(days=7))
+
+    async def __aenter__(self) -> Self:
+        access = await from_kubeconfig(self._site.kubeconfig)()
+        authorization = await access.authorization()
+        self._http = aiohttp.ClientSession(
+            access.host,
+            connector=aiohttp.TCPConnector(ssl=access.ssl, limit=IN_FLIGHT),
+            headers={"Authorization": authorization} if authorization else {},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def create(self, requests: Sequence[RunRequested]) -> float:
+        """Jobs a second."""
+        url = self._site.api.url + "/payload?" + "s" * 200
+        bodies = iter([msgspec.json.encode(self._materializer.job(each, url)) for each in requests])
+        path = self._path("batch/v1", "jobs")
+
+        async def post() -> None:
+            for body in bodies:
+                async with self._http.post(
+                    path, data=body, headers={"Content-Type": "application/json"}
+                ) as answer:
+                    said = await answer.read()
+                    assert answer.status == 201, said
+
+        started = time.perf_counter()
+        await asyncio.gather(*(post() for _ in range(IN_FLIGHT)))
+        return len(requests) / (time.perf_counter() - started)
+
+    async def calm(self) -> None:
+        """Returns when all Jobs have ended, and are gone with their pods: nothing is left for the controllers to do."""
+        async with asyncio.timeout(_PATIENCE):
+            while any(
+                not job["status"].get("completionTime") for job in await self._list("batch/v1", "jobs")
+            ):
+                await asyncio.sleep(0.5)
+            async with self._http.delete(
+                self._path("batch/v1", "jobs"), params={"propagationPolicy": "Background"}
+            ) as answer:
+                assert answer.status == 200, await answer.text()
+            while await self._list("batch/v1", "jobs") or await self._list("v1", "pods"):
+                await asyncio.sleep(0.5)
+
+    async def _list(self, group: str, kind: str) -> list[dict[str, dict[str, object]]]:
+        async with self._http.get(self._path(group, kind)) as answer:
+            items: list[dict[str, dict[str, object]]] = (await answer.json())["items"]
+            return items
+
+    def _path(self, group: str, kind: str) -> str:
+        root = "/api" if group == "v1" else "/apis"
+        return f"{root}/{group}/namespaces/{self._site.name}/{kind}"

@@ -1,0 +1,77 @@
+"""The servers that the real engines are measured on, and a Nexus on them that leaves nothing behind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from infra.services import S3, Cassandra, Kafka, Kubernetes
+from infra.services.lending import lent
+from infra.services.server import free_ports
+from nexus.config import Cassandra as CassandraConfig
+from nexus.config import Config, load
+from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.credentials import from_kubeconfig
+from tests.cassandra import drop_keyspace
+from tests.e2e.installation import Installation, Servers
+
+__all__ = ["BenchServers", "Site", "running"]
+
+
+class BenchServers(Servers):
+    """Those that run on this machine, or are started for now. Kafka is our own: topics have the same names in every Nexus."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nexus-bench-")))
+        self.kafka = Kafka(folder / "kafka", free_ports(Kafka.usual_ports))
+        stack.callback(self.kafka.stop)
+        self.kafka.start()
+        self.cassandra = stack.enter_context(lent(Cassandra))
+        self.s3 = stack.enter_context(lent(S3))
+        self.kubernetes = stack.enter_context(lent(Kubernetes))
+
+
+@contextmanager
+def running() -> Iterator[BenchServers]:
+    """Raises ServiceError where one cannot be had."""
+    with ExitStack() as stack:
+        yield BenchServers(stack)
+
+
+class Site(Installation):
+    """With empty topics, and a keyspace and a namespace that go with it."""
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, servers: Servers, **settings: str) -> AsyncIterator[Site]:
+        with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
+            site = cls(Path(folder), servers, **settings)
+            try:
+                await site.prepare()
+                yield site
+            finally:
+                await site.close()
+                await site._remove()
+
+    @property
+    def config(self) -> Config:
+        """That of its roles."""
+        variables = {f"NEXUS__{key.upper()}": value for key, value in self.settings.items()}
+        return load(None, variables)
+
+    @property
+    def cassandra(self) -> CassandraConfig:
+        return self.config.cassandra
+
+    async def stop(self, name: str) -> None:
+        """Let a role end, so that it can be started again."""
+        self.processes[name].stop()
+
+    async def _remove(self) -> None:
+        await drop_keyspace(self.cassandra)
+        connection = Connection("bench", from_kubeconfig(self.kubeconfig))
+        await connection.open()
+        await connection.request("DELETE", f"/api/v1/namespaces/{self.name}")
+        await connection.close()
