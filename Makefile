@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test services services-stop bench lint openapi clean
+.PHONY: help demo test services services-stop chaos bench lint openapi diagnosis clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,11 @@ services: $(INSTALLED) ## Start Kafka, Cassandra, S3 and Kubernetes on this mach
 services-stop: $(INSTALLED) ## Stop them; what they hold stays
 	$(BIN)/python -m infra.services stop
 
+MINUTES ?= 20
+SEED ?= 1
+chaos: $(INSTALLED) ## Kill everything on real servers under load for MINUTES, and count what came of it
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
+
 bench: $(INSTALLED) ## Measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
 
@@ -38,6 +43,9 @@ lint: $(INSTALLED) ## Format the code, then check it
 
 openapi: $(INSTALLED) ## Write the committed OpenAPI document anew
 	$(BIN)/python -m api.openapi_file
+
+diagnosis: $(INSTALLED) ## Write docs/diagnosis.md anew
+	$(BIN)/python -m nexus.diagnosis_page
 
 clean: ## Remove what was installed and what Nexus kept here
 	rm -rf $(VENV) .nexus

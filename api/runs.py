@@ -126,6 +126,8 @@ def _view(run: Run) -> RunView:
         collected_at=run.collected_at,
         deferred_until=run.deferred_until,
         deferred_because=run.deferred_because,
+        stalled=run.stalled,
+        stalled_since=run.stalled_since,
         job_uid=run.job_uid,
         result_uri=run.result_uri,
         diagnosis=run.diagnosis,

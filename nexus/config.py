@@ -16,7 +16,7 @@ from nexus.domain.errors import ConfigError, InvalidInput
 from nexus.domain.payload import DEFAULT_TENANT
 from nexus.domain.quantity import whole_units
 
-__all__ = ["Config", "Size", "Span", "load", "shown"]
+__all__ = ["NEVER", "Config", "Grace", "Patience", "Size", "Span", "load", "shown"]
 
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
@@ -25,6 +25,13 @@ _LONGEST_SECRET = 64
 
 class Span(timedelta):
     """A span of time, written as a Go duration: `24h`, `1m30s`, `500ms`."""
+
+
+class Patience(Span):
+    """A span of time, or `never` for one without an end."""
+
+
+NEVER = Patience(days=timedelta.max.days)
 
 
 class Size(int):
@@ -108,6 +115,8 @@ class Cassandra(_Section, frozen=True):
     """`host` or `host:port`, several with commas between; empty (and no bundle): the embedded store."""
     flavour: Literal["cassandra", "scylla", "astra", "keyspaces"] = "cassandra"
     keyspace: str = "nexus"
+    claims_keyspace: str = ""
+    """Where `Idempotency-Key`s are, which cannot be made anew from the log; empty: in `keyspace`."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
     """Of a keyspace that `nexus schema` makes."""
     local_dc: str = ""
@@ -186,6 +195,23 @@ class Supervision(_Section, frozen=True):
     vanished_grace: Span = Span(seconds=30)
 
 
+class Grace(_Section, frozen=True):
+    """How long a run may hang in one thing before it is given up; `never`: that is shown, and waited out.
+
+    docs/diagnosis.md says what each of them is for.
+    """
+
+    image_name: Patience = Patience(minutes=1)
+    image_pull: Patience = Patience(minutes=10)
+    container_config: Patience = Patience(minutes=10)
+    volume_mount: Patience = Patience(minutes=10)
+    container_start: Patience = Patience(hours=1)
+    pod_create: Patience = Patience(minutes=10)
+    quota: Patience = NEVER
+    unschedulable: Patience = NEVER
+    terminating: Patience = Patience(minutes=15)
+
+
 class Logging(_Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -205,6 +231,7 @@ class Config(_Section, frozen=True):
     placement: Placement = Placement()
     throttle: Throttle = Throttle()
     supervision: Supervision = Supervision()
+    grace: Grace = Grace()
     logging: Logging = Logging()
 
 
@@ -287,6 +314,8 @@ def _read(kind: type, value: object) -> object:
 def _parse(kind: type, text: str) -> object:
     if kind is Span:
         return Span(seconds=parse_duration("", text).total_seconds())
+    if kind is Patience:
+        return NEVER if text == "never" else Patience(seconds=parse_duration("", text).total_seconds())
     if kind is Size:
         return Size(whole_units("", text))
     if kind is Secret:
@@ -301,6 +330,8 @@ def _parse(kind: type, text: str) -> object:
 
 
 def _write(value: object) -> object:
+    if value == NEVER:
+        return "never"
     if isinstance(value, timedelta):
         return format_duration(value)
     return int(value) if isinstance(value, Size) else str(value)

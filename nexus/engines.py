@@ -32,17 +32,29 @@ from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
 from nexus.kafka.client import connection
 from nexus.kafka.event_log import KafkaEventLog
+from nexus.kafka.groups import commit
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
 from nexus.kubernetes.shards import shards
 from nexus.kubernetes.templates import KubernetesTemplates
 from nexus.payload_urls import SignedUrls
-from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, PayloadUrls, RunStore, Templates
+from nexus.ports import (
+    Claims,
+    Cluster,
+    EventLog,
+    Leadership,
+    Partition,
+    PayloadStore,
+    PayloadUrls,
+    RunStore,
+    Templates,
+)
 from nexus.s3 import PresignedUrls, S3PayloadStore
 from streams.embedded import EmbeddedDriver
 from streams.faust import FaustDriver
 from streams.kafka import KafkaDriver
+from streams.ledger import CONSUMERS
 from streams.processor import Driver, Processor
 from streams.retry import retry
 
@@ -122,9 +134,21 @@ class Engines:
         brokers = connection(self.config.kafka)
         if consumers is None:
             return KafkaDriver(brokers, topics, processor, consumers=None, clock=now)
-        group = f"{self.config.placement.installation}.{consumers}"
+        group = self._group(consumers)
         driver = FaustDriver if by_cluster else KafkaDriver
         return driver(brokers, topics, processor, consumers=group, clock=now)
+
+    @property
+    def ledgers(self) -> str:
+        """Their consumer group. Each keyspace has one of its own: a fresh one is folded from where its rebuild ended."""
+        return f"{CONSUMERS}-{self.config.cassandra.keyspace}" if self._on_cassandra else CONSUMERS
+
+    async def begin_at(self, offsets: Mapping[Partition, int]) -> None:
+        """Let the ledgers of these projections, none of which runs yet, begin there."""
+        await commit(connection(self.config.kafka), self._group(self.ledgers), offsets)
+
+    def _group(self, consumers: str) -> str:
+        return f"{self.config.placement.installation}.{consumers}"
 
     async def store(self) -> RunStore:
         if self._store is None and self._on_cassandra:
@@ -138,8 +162,7 @@ class Engines:
 
     async def claims(self) -> Claims:
         if self._claims is None and self._on_cassandra:
-            lifetime = self.config.cassandra.row_lifetime
-            self._claims = await CassandraClaims.open(await self._cassandra(), lifetime)
+            self._claims = await CassandraClaims.open(await self._cassandra(), self.config.cassandra)
         if self._claims is None:
             claims = SqliteClaims(self._embedded("run store", "cassandra.hosts").claims)
             self._stack.callback(claims.close)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 import uuid_utils
 
 from api.services import Services
@@ -19,8 +20,9 @@ from nexus.engines import Engines, now
 from nexus.journal import Journal
 from nexus.ports import Cluster
 from streams.collector import Collector
-from streams.ledger import CONSUMERS, Ledger
+from streams.ledger import Ledger
 from streams.notifications import Notifications
+from streams.oversight import Oversight
 from streams.processor import Ack, Driver, Processor
 from streams.reconciler import Reconciler
 from streams.scheduler import Scheduler, Starts, Throttle
@@ -62,7 +64,7 @@ async def ledger(role: Role) -> None:
     engines = role.engines
     store, journal = await engines.store(), await engines.journal("ledger")
     requests = [requests_of(name) for name in engines.cluster_names()]
-    await role.drive(Ledger(store, journal, now), [*requests, RUNS], CONSUMERS)
+    await role.drive(Ledger(store, journal, now), [*requests, RUNS], engines.ledgers)
     await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
 
 
@@ -79,9 +81,10 @@ async def supervisor(role: Role) -> None:
     collector = Collector(clusters, store, journal, now, limits.linger)
     await role.drive(collector, [RUNS], "collector")
     role.spawn(collector.sweep(limits.sweep_interval))
-    role.spawn(
-        Reconciler(clusters, store, journal, now, limits.vanished_grace).run(limits.reconcile_interval)
-    )
+    graces = msgspec.structs.asdict(engines.config.grace)
+    oversight = Oversight(clusters, graces, limits.vanished_grace)
+    reconciler = Reconciler(oversight, store, journal, now, limits.vanished_grace)
+    role.spawn(reconciler.run(limits.reconcile_interval))
 
 
 async def scheduler(role: Role) -> None:

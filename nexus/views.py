@@ -14,7 +14,10 @@ __all__ = ["Accepted", "RunEvent", "RunEvents", "RunPage", "RunView"]
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A run. `state` is finer than upstream's `stage`; times are UTC, null while unset."""
+    """A run. `state` is finer than upstream's `stage`; times are UTC, null while unset.
+
+    `stalled` is what its Job hangs in; `diagnosis` is why it did not complete, once it has ended.
+    """
 
     request_id: str
     algorithm: str
@@ -33,6 +36,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     collected_at: datetime | None
     deferred_until: datetime | None
     deferred_because: str
+    stalled: Diagnosis | None
+    stalled_since: datetime | None
     job_uid: str
     result_uri: str
     diagnosis: Diagnosis | None

@@ -16,6 +16,7 @@ from nexus.domain.events import (
     JobCollected,
     JobCreated,
     TerminalFact,
+    evidence_in,
 )
 from nexus.domain.observed import JobView
 from nexus.domain.placement import cancelled_with
@@ -131,11 +132,14 @@ class Collector:
         await self._journal.append(cancelled_with(child, run, self._clock()) for child in children)
 
     async def _record_evidence(self, run: Run, cluster: Cluster) -> None:
-        """A failure that the supervisor diagnosed brought its evidence; a completed run needs none."""
+        """A failure that was diagnosed brought its evidence, unless the cluster was away just then; a completed run needs
+        none.
+        """
         if run.stage is Stage.COMPLETED:
             return
         history = await self._store.history(run.id)
-        if any(getattr(entry.event, "evidence", None) for entry in history):
+        known = (evidence_in(entry.event) for entry in history)
+        if any(evidence and (evidence.events or evidence.log_tail) for evidence in known):
             return
         evidence = await gather(cluster, run.id, await cluster.pods(run.id))
         await self._journal.append(

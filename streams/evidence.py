@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from nexus.domain.errors import NexusError
 from nexus.domain.events import Evidence
-from nexus.domain.observed import PodView
+from nexus.domain.observed import ContainerState, ContainerStatus, Metadata, PodView
 from nexus.ports import Cluster
 
 __all__ = ["gather"]
@@ -14,14 +16,67 @@ __all__ = ["gather"]
 _LOG_BYTES = 16 * 1024
 _EVENTS = 50
 _PODS = 10
+_WORDS = 2048
+"""Characters of anything that somebody said: a termination message may have 4096, an event 1024."""
+_LOGS_ASKED = 3
 
 
 async def gather(cluster: Cluster, job: str, pods: Sequence[PodView]) -> Evidence:
-    """The last pods, the related events, and the tail of the last pod's log; `note` says what could not be had."""
+    """The last attempts, the related events, and the tail of the last log that there is.
+
+    At most 16 KiB of log, 50 events and 10 pods. `note` says what could not be had.
+    """
+    kept = tuple(_brief(pod) for pod in pods[-_PODS:])
     try:
-        events = await cluster.events(job)
-        log_tail = await cluster.log_tail(pods[-1].metadata.name, _LOG_BYTES) if pods else ""
+        events = tuple(said[:_WORDS] for said in (await cluster.events(job))[-_EVENTS:])
+        log_of, log_tail = await _last_log(cluster, pods)
     except NexusError as error:
-        return Evidence(pods=tuple(pods[-_PODS:]), note=f"no events and no log, because {error}")
-    note = "" if pods else "no log, because the Job has no pod"
-    return Evidence(pods=tuple(pods[-_PODS:]), events=tuple(events[-_EVENTS:]), log_tail=log_tail, note=note)
+        return Evidence(pods=kept, note=f"no events and no log, because {error}")
+    note = "" if log_tail else "no log, because there is no pod"
+    if pods and not log_tail:
+        started = any(pod.started_at for pod in pods)
+        note = f"no log, because {'its containers wrote none, or are gone' if started else 'no container started'}"
+    return Evidence(pods=kept, events=events, log_tail=log_tail, log_of=log_of, note=note)
+
+
+async def _last_log(cluster: Cluster, pods: Sequence[PodView]) -> tuple[str, str]:
+    """The pod and its log's tail: an attempt that was taken away says nothing, the one before it may."""
+    started = [pod.metadata.name for pod in pods if pod.started_at]
+    for name in reversed(started[-_LOGS_ASKED:]):
+        if tail := await cluster.log_tail(name, _LOG_BYTES):
+            return name, tail
+    return "", ""
+
+
+def _brief(pod: PodView) -> PodView:
+    """Without what others wrote on it, and with no more words than anybody reads."""
+    was = pod.metadata
+    metadata = Metadata(
+        name=was.name,
+        uid=was.uid,
+        creation_timestamp=was.creation_timestamp,
+        deletion_timestamp=was.deletion_timestamp,
+    )
+    status = replace(
+        pod.status,
+        message=pod.status.message[:_WORDS],
+        conditions=tuple(
+            replace(condition, message=condition.message[:_WORDS]) for condition in pod.status.conditions
+        ),
+        init_container_statuses=tuple(map(_short, pod.status.init_container_statuses)),
+        container_statuses=tuple(map(_short, pod.status.container_statuses)),
+    )
+    return PodView(metadata=metadata, status=status)
+
+
+def _short(container: ContainerStatus) -> ContainerStatus:
+    return replace(container, state=_cut(container.state), last_state=_cut(container.last_state))
+
+
+def _cut(state: ContainerState) -> ContainerState:
+    waiting, ended = state.waiting, state.terminated
+    return replace(
+        state,
+        waiting=waiting and replace(waiting, message=waiting.message[:_WORDS]),
+        terminated=ended and replace(ended, message=ended.message[-_WORDS:]),
+    )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from nexus.domain.diagnosis import vanished
-from nexus.domain.events import Event, Evidence, RunRequeued
+from nexus.domain.events import Event, RunRequeued
 from nexus.domain.placement import timed_out
 from nexus.domain.run import Run
 from nexus.journal import Journal
-from nexus.ports import Cluster, RunStore
-from streams.presence import is_gone
+from nexus.ports import RunStore
+from streams.oversight import Oversight
 from streams.processor import Clock
 from streams.retry import retry
 
@@ -26,13 +24,13 @@ class Reconciler:
 
     def __init__(
         self,
-        clusters: Mapping[str, Cluster],
+        oversight: Oversight,
         store: RunStore,
         journal: Journal,
         clock: Clock,
         grace: timedelta,
     ) -> None:
-        self._clusters = clusters
+        self._oversight = oversight
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -57,15 +55,8 @@ class Reconciler:
         placed = await self._store.running(watermark - self._grace, _PAGE, self._looked_until)
         # One page at a time, round and round: thousands of Jobs that run for days are looked at all the same.
         self._looked_until = placed[-1].id if len(placed) == _PAGE else ""
-        verdicts = await asyncio.gather(*(self._placed(run, now) for run in placed))
+        verdicts = await asyncio.gather(*(self._oversight.look(run, watermark, now) for run in placed))
         await self._journal.append(event for event in verdicts if event)
-
-    async def _placed(self, run: Run, now: datetime) -> Event | None:
-        cluster = self._clusters.get(run.request.cluster)
-        if not await is_gone(cluster, run.cluster_id, run.id, run.job_uid):
-            return None
-        note = "no log and no events, because the Job is not there any more"
-        return vanished(run, Evidence(note=note), now)
 
 
 def _queued(run: Run, now: datetime) -> list[Event]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from nexus.domain.diagnosis import diagnose, silent, vanished
-from nexus.domain.events import Evidence, Fact, JobCreated, RunObserved, RunStarted
+from nexus.domain.events import EvidenceRecorded, Fact, JobCreated, RunObserved, RunStarted, evidence_in
 from nexus.domain.job import made_for
 from nexus.domain.run import Run
 from nexus.journal import Journal
@@ -51,6 +51,8 @@ class Supervisor:
 
     async def _judge(self, run: Run, seen: RunObserved) -> list[Fact]:
         facts = list(_progress(run, seen, self._clock()))
+        if not run.ended and (said := await self._last_words(run, seen)):
+            facts.append(said)
         if run.ended or not (seen.gone or (seen.job and seen.job.ended)):
             return facts
         # An algorithm reports before it exits, and a cancel is written before it deletes: what was said until now
@@ -72,8 +74,28 @@ class Supervisor:
         uid = seen.job.metadata.uid if seen.job else run.job_uid
         if not await is_gone(cluster, seen.cluster_id, run.id, uid):
             return None  # where it could not be asked, the reconciler will
-        note = "no log and no events, because the Job was gone before it could be asked"
-        return vanished(run, Evidence(pods=seen.pods, note=note), self._clock())
+        assert cluster
+        return vanished(run, await gather(cluster, run.id, seen.pods), self._clock())
+
+    async def _last_words(self, run: Run, seen: RunObserved) -> Fact | None:
+        """What a pod wrote that is being deleted, by a deadline or an eviction: its log goes with it.
+
+        Not that of a pod on a lost node: who asks for it waits for half a minute, and in vain.
+        """
+        leaving = [pod for pod in seen.pods if pod.leaving and pod.started_at and not pod.lost]
+        cluster = self._clusters.get(seen.cluster)
+        if not leaving or cluster is None:
+            return None
+        history = await self._store.history(run.id)
+        known = {evidence.log_of for entry in history if (evidence := evidence_in(entry.event))}
+        if leaving[-1].metadata.name in known:
+            return None
+        evidence = await gather(cluster, run.id, leaving[-1:])
+        if not evidence.log_tail:
+            return None
+        return EvidenceRecorded(
+            request_id=run.id, algorithm=run.request.algorithm, at=self._clock(), evidence=evidence
+        )
 
 
 def _concerns(seen: RunObserved, run: Run) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
+from nexus.domain.diagnosis.sight import USUAL_WAITS
 from nexus.domain.errors import Unavailable
 from nexus.domain.events import RunObserved
 from nexus.domain.job import ALGORITHM
@@ -24,12 +26,14 @@ __all__ = ["Watcher"]
 _log = structlog.get_logger(__name__)
 
 _PAUSE = 0.5
+_UNKNOWN = datetime.max.replace(tzinfo=UTC)
 _JOB_NAME = "batch.kubernetes.io/job-name"
-_USUAL_WAITS = {"", "ContainerCreating", "PodInitializing"}
+_PODS = 10
+"""The last of a Job that is tried again for days: an observation must fit into a record."""
 
 
 class _Seen(msgspec.Struct):
-    """One run as the cluster shows it. `essence` is what was last published. Pods stay, also those that went."""
+    """One run as the cluster shows it. `essence` is what was last published. The last pods stay, also those that went."""
 
     algorithm: str
     job: JobView | None = None
@@ -37,6 +41,14 @@ class _Seen(msgspec.Struct):
     pods: dict[str, PodView] = {}
     waited: Waiting | None = None
     essence: object = None
+
+    def keep(self, pod: PodView) -> None:
+        """What others wrote on it is of no use here."""
+        self.pods[pod.metadata.name] = replace(pod, metadata=replace(pod.metadata, annotations={}))
+        if pod.waiting and pod.waiting.reason not in USUAL_WAITS:
+            self.waited = pod.waiting
+        if len(self.pods) > _PODS:
+            del self.pods[min(self.pods.values(), key=_age).metadata.name]
 
 
 class Watcher:
@@ -92,10 +104,7 @@ class Watcher:
             self._forget(name, thing)
             return
         else:
-            seen.pods[thing.metadata.name] = thing
-            waiting = thing.waiting
-            if waiting and waiting.reason not in _USUAL_WAITS:
-                seen.waited = waiting
+            seen.keep(thing)
         self._mark(name)
 
     def _forget(self, name: str, pod: PodView) -> None:
@@ -128,9 +137,7 @@ class Watcher:
             await retry(partial(self._journal.append, observations))
 
     def _observation(self, name: str, seen: _Seen, cluster_id: str, now: datetime) -> RunObserved:
-        pods = sorted(
-            seen.pods.values(), key=lambda pod: (pod.metadata.creation_timestamp or now, pod.metadata.name)
-        )
+        pods = sorted(seen.pods.values(), key=_age)
         return RunObserved(
             request_id=name,
             algorithm=seen.algorithm,
@@ -144,13 +151,24 @@ class Watcher:
         )
 
 
+def _age(pod: PodView) -> tuple[datetime, str]:
+    return pod.metadata.creation_timestamp or _UNKNOWN, pod.metadata.name
+
+
 def _essence(seen: _Seen) -> object:
     """What decides something: without versions, counters and times that change with every heartbeat."""
     job = seen.job
     conditions = [(c.type, c.status, c.reason) for c in job.status.conditions] if job else []
     deleting = bool(job and job.metadata.deletion_timestamp)
     pods = [
-        (name, pod.status.phase, pod.status.reason, pod.started_at is not None, pod.terminated is not None)
+        (
+            name,
+            pod.status.phase,
+            pod.status.reason,
+            pod.leaving,
+            pod.started_at is not None,
+            pod.terminated is not None,
+        )
         for name, pod in sorted(seen.pods.items())
     ]
     return (seen.gone, deleting, conditions, pods, seen.waited)

@@ -33,6 +33,7 @@ __all__ = [
     "cassandra_schema",
     "cassandra_server",
     "kafka_server",
+    "kubernetes_process",
     "kubernetes_server",
     "pytest_terminal_summary",
     "s3_server",
@@ -90,6 +91,16 @@ def kubernetes_server(pytestconfig: pytest.Config) -> Iterator[Path]:
     """The kubeconfig of an administrator; the pods are played by kwok, as their labels say."""
     with _found(Kubernetes, kubernetes_container, pytestconfig) as variables:
         yield Path(variables["NEXUS_TEST_KUBECONFIG"])
+
+
+@pytest.fixture(scope="session")
+def kubernetes_process(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """The kubeconfig of a cluster that can call this process, and whose containers have logs: no container."""
+    if given := os.environ.get("NEXUS_TEST_KUBECONFIG"):
+        yield Path(given)
+        return
+    with _process(Kubernetes, pytestconfig) as server:
+        yield server.kubeconfig
 
 
 @contextmanager

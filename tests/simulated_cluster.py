@@ -146,9 +146,24 @@ class SimulatedCluster(Cluster):
         else:
             self._new_pod(name)
 
+    def stop(self, name: str, log: str = "") -> None:
+        """Delete the Job's running pod, which takes its time to end."""
+        pod = self._pods[name][-1]
+        self._logs[pod["metadata"]["name"]] = log
+        pod["metadata"]["deletionTimestamp"] = self._time()
+        self._publish("MODIFIED", pod, _pod)
+
+    def remove_pods(self, name: str) -> None:
+        """Let the Job's pods go, and their logs with them."""
+        for pod in self._pods[name]:
+            self._logs.pop(pod["metadata"]["name"], None)
+            self._publish("DELETED", pod, _pod)
+        self._pods[name] = []
+
     def expire(self, name: str) -> None:
         """Let the Job run into its deadline."""
-        self._pods[name][-1]["status"]["phase"] = "Failed"
+        for pod in self._pods[name][-1:]:
+            pod["status"]["phase"] = "Failed"
         message = "Job was active longer than specified deadline"
         self._finish(name, "FailureTarget", "Failed", "DeadlineExceeded", message)
 

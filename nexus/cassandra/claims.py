@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from nexus.cassandra.driver import Prepared, Session
+from nexus.config import Cassandra
 from nexus.ports import Claim
 
 __all__ = ["CassandraClaims"]
 
 _CLAIM = (
-    "INSERT INTO claims (algorithm, key, body_hash, request) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"
+    "INSERT INTO {}.claims (algorithm, key, body_hash, request) VALUES (?, ?, ?, ?) IF NOT EXISTS USING TTL ?"
 )
 
 
@@ -21,9 +22,10 @@ class CassandraClaims:
         self._ttl = int(lifetime.total_seconds())
 
     @classmethod
-    async def open(cls, session: Session, lifetime: timedelta) -> CassandraClaims:
-        """A claim is forgotten after `lifetime`. Raises ConfigError without the schema."""
-        return cls(session, await session.prepare(_CLAIM), lifetime)
+    async def open(cls, session: Session, config: Cassandra) -> CassandraClaims:
+        """A claim is kept as long as a row. Raises ConfigError without the schema."""
+        statement = await session.prepare(_CLAIM.format(config.claims_keyspace or config.keyspace))
+        return cls(session, statement, config.row_lifetime)
 
     async def claim(self, algorithm: str, key: str, claim: Claim) -> Claim:
         """After OutcomeUnknown the same claim may stand: asking again tells."""

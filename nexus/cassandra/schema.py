@@ -36,8 +36,11 @@ def _version(name: str, text: str) -> Version:
     return Version(int(name.partition("-")[0]), name.removesuffix(".cql"), statements)
 
 
-async def make_keyspace(session: Session, config: Cassandra) -> None:
-    """Where it is missing. Raises ConfigError for a name that is none, and for more replicas than nodes."""
+async def make_keyspace(session: Session, config: Cassandra, *, development: bool = False) -> None:
+    """Where it is missing. Raises ConfigError for a name that is none, and for more replicas than nodes.
+
+    In development there are no more replicas than nodes.
+    """
     keyspace, replicas = config.keyspace, config.replicas
     if not _NAME.fullmatch(keyspace):
         raise ConfigError(
@@ -51,6 +54,8 @@ async def make_keyspace(session: Session, config: Cassandra) -> None:
     others = await session.execute("SELECT data_center FROM system.peers")
     centre = config.local_dc or here
     nodes = [here, *(name for (name,) in others)].count(centre)
+    if development:
+        replicas = min(replicas, nodes)
     if nodes < replicas:
         raise ConfigError(
             f"cassandra.replicas = {replicas}, but the data centre {centre} has {nodes} node(s): "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,9 +26,9 @@ def verify(state: State = Path(".nexus"), config: ConfigFile = None, as_json: Js
 
     Works beside a running Nexus: rows that its ledger has yet to reach are late, and not wrong.
     """
-    from nexus.cli import folding, render
+    from nexus.cli import render, verification
 
-    found = asyncio.run(folding.verify(state, config))
+    found = asyncio.run(verification.verify(state, config))
     if as_json:
         render.emit(found)
     else:
@@ -37,11 +37,23 @@ def verify(state: State = Path(".nexus"), config: ConfigFile = None, as_json: Js
         raise typer.Exit(1)
 
 
-def rebuild(state: State = Path(".nexus"), as_json: Json = False) -> None:
-    """Make the projections anew from the log, then switch to them. Nexus must be stopped; nothing is emitted."""
-    from nexus.cli import folding, render
+def rebuild(
+    state: State = Path(".nexus"),
+    config: ConfigFile = None,
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="KEYSPACE", help="A fresh keyspace, where the projections are on Cassandra."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the projections anew from the log; nothing is emitted.
 
-    records = asyncio.run(folding.rebuild(state))
+    Those of a state folder are replaced, and its Nexus must be stopped. On Cassandra Nexus goes on meanwhile: switch by
+    setting cassandra.keyspace to the fresh one.
+    """
+    from nexus.cli import rebuilding, render
+
+    records = asyncio.run(rebuilding.rebuild(state, config, into))
     if as_json:
         render.emit({"records": records})
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from nexus.domain.events import (
     Event,
@@ -21,14 +23,16 @@ from nexus.domain.events import (
     RunRequested,
     RunRequeued,
     RunSchedulingFailed,
+    RunStalled,
     RunStarted,
     RunTagged,
 )
+from nexus.domain.observed import PodView
 
 if TYPE_CHECKING:
     from nexus.client import RunEvent
 
-__all__ = ["evidence_of", "log_tail", "note_of", "said"]
+__all__ = ["attempts", "evidence_of", "said"]
 
 
 def said(event: RunEvent) -> str:
@@ -40,25 +44,33 @@ def said(event: RunEvent) -> str:
 
 
 def evidence_of(events: Sequence[RunEvent]) -> Evidence | None:
-    """The last evidence that was recorded of a run's Job."""
-    for event in reversed(events):
-        if event.data.get("evidence") is not None:
-            try:
-                return msgspec.convert(event.data["evidence"], Evidence)
-            except msgspec.ValidationError:
-                continue
-    return None
+    """The last evidence that was recorded of a run's Job, with the last log that was."""
+    found: list[Evidence] = []
+    for event in events:
+        with contextlib.suppress(msgspec.ValidationError):
+            if event.data.get("evidence") is not None:
+                found.append(msgspec.convert(event.data["evidence"], Evidence))
+    if not found:
+        return None
+    with_log = next((each for each in reversed(found) if each.log_tail), found[-1])
+    if with_log is found[-1]:
+        return with_log
+    return replace(found[-1], log_tail=with_log.log_tail, log_of=with_log.log_of, note="")
 
 
-def log_tail(events: Sequence[RunEvent]) -> str:
-    evidence = evidence_of(events)
-    return evidence.log_tail if evidence else ""
+def attempts(evidence: Evidence) -> list[str]:
+    """How each of the last pods ended."""
+    return [f"{pod.metadata.name}: {_how(pod)}" for pod in evidence.pods]
 
 
-def note_of(events: Sequence[RunEvent]) -> str:
-    """Why there is no evidence, where that was said."""
-    evidence = evidence_of(events)
-    return evidence.note if evidence else ""
+def _how(pod: PodView) -> str:
+    end = pod.terminated
+    if end:
+        return f"exit code {end.exit_code} ({end.reason})"
+    waiting = pod.waiting
+    return ", ".join(
+        filter(None, (pod.status.phase, pod.status.reason or (waiting.reason if waiting else "")))
+    )
 
 
 def _said(event: Event) -> str:
@@ -70,6 +82,8 @@ def _said(event: Event) -> str:
             return f"on {event.cluster}, Job uid {event.job_uid}"
         case RunStarted():
             return f"pod {event.pod}" if event.pod else ""
+        case RunStalled():
+            return "\n".join(filter(None, (event.diagnosis.category, event.diagnosis.details)))
         case RunDeferred():
             return f"attempt {event.attempt}, parked until {event.until:%H:%M:%S}Z: {event.reason}"
         case RunRequeued():
@@ -93,7 +107,6 @@ def _said(event: Event) -> str:
 def _shown(evidence: Evidence | None) -> str:
     if evidence is None:
         return ""
-    if evidence.note:
+    if evidence.note and not evidence.events:
         return evidence.note
-    pods = ", ".join(f"{pod.metadata.name} {pod.status.phase}" for pod in evidence.pods)
-    return "\n".join(filter(None, (pods, *evidence.events)))
+    return "\n".join((*attempts(evidence), *evidence.events))

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nexus.cli.history import log_tail, note_of, said
+from nexus.cli.history import attempts, evidence_of, said
+from nexus.domain.events import Evidence
 from nexus.domain.run import Stage
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ __all__ = [
 
 _UNBOUNDED = 500
 """Columns where nobody looks: what is piped into another program is not cut to the width of a screen."""
+
+_EVENTS = 5
+"""The last that a cluster said; `nexus events` shows them all."""
 
 _COLOURS = {
     Stage.COMPLETED: "green",
@@ -98,7 +102,8 @@ def show_runs(runs: Sequence[RunView]) -> None:
         return
     shown = table("ID", "ALGORITHM", "STAGE", "RECEIVED", "TOOK", "TAG", widest="TAG")
     for run in runs:
-        took = elapsed(run.ended_at - run.received_at) if run.ended_at else run.state
+        state = f"{run.state}: {run.stalled.category}" if run.stalled else run.state
+        took = elapsed(run.ended_at - run.received_at) if run.ended_at else state
         shown.add_row(
             run.request_id,
             escape(run.algorithm),
@@ -129,29 +134,40 @@ def show_run(run: RunView) -> None:
         else "",
         "result": escape(run.result_uri),
     }
+    if run.stalled:
+        fields |= {
+            "hangs in": f"[yellow]{escape(run.stalled.category)}[/] since {instant(run.stalled_since)}",
+            "details": escape(run.stalled.details),
+            "hint": f"[bold]{escape(run.stalled.hint)}[/]",
+        }
     _show_fields(fields.items())
 
 
 def show_why(run: RunView, events: Sequence[RunEvent]) -> None:
-    """Why a run did not complete: cause, details, hint, and the last that it wrote."""
+    """Why a run did not complete: cause, details, hint, its attempts, the cluster's words, and the last that it wrote."""
     if run.diagnosis is None:
         return
     diagnosis = run.diagnosis
+    evidence = evidence_of(events) or Evidence()
     _show_fields(
         [
+            ("category", escape(diagnosis.category)),
             ("cause", f"[red]{escape(diagnosis.cause)}[/]"),
             ("details", escape(diagnosis.details)),
             ("hint", f"[bold]{escape(diagnosis.hint)}[/]" if diagnosis.hint else ""),
-            ("evidence", escape(note_of(events))),
+            ("attempts", escape("\n".join(attempts(evidence)))),
+            ("events", escape("\n".join(evidence.events[-_EVENTS:]))),
+            ("evidence", escape(evidence.note)),
         ]
     )
-    show_log_tail(log_tail(events))
+    show_log_tail(evidence)
 
 
-def show_log_tail(tail: str) -> None:
-    if tail:
-        out().print("\n[bold]the last lines of its log[/]")
-        out().print(tail.rstrip("\n"), markup=False, soft_wrap=True)
+def show_log_tail(evidence: Evidence) -> None:
+    if evidence.log_tail:
+        of = f"the log of {escape(evidence.log_of)}" if evidence.log_of else "its log"
+        out().print(f"\n[bold]the last lines of {of}[/]")
+        out().print(evidence.log_tail.rstrip("\n"), markup=False, soft_wrap=True)
 
 
 def show_events(events: Sequence[RunEvent]) -> None:
@@ -159,7 +175,7 @@ def show_events(events: Sequence[RunEvent]) -> None:
     for event in events:
         shown.add_row(instant(event.time), event.type, escape(said(event)))
     show(shown)
-    show_log_tail(log_tail(events))
+    show_log_tail(evidence_of(events) or Evidence())
 
 
 def _show_fields(fields: Iterable[tuple[str, str]]) -> None:

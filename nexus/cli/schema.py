@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
 
 import typer
 
 from nexus.cli.options import ConfigFile, Json
 from nexus.domain.errors import ConfigError
-
-if TYPE_CHECKING:
-    from nexus.cassandra.schema import Version
-    from nexus.config import Cassandra
 
 __all__ = ["register"]
 
@@ -26,6 +21,7 @@ def schema(file: ConfigFile = None, as_json: Json = False) -> None:
     """Make the keyspace and the tables of the run store, or bring them up to date. Again does no harm."""
     from nexus.cli import render
     from nexus.config import load
+    from nexus.provision import make_tables
 
     config = load(file, os.environ).cassandra
     if not (config.hosts or config.bundle):
@@ -33,20 +29,10 @@ def schema(file: ConfigFile = None, as_json: Json = False) -> None:
             "no run store is configured, and the embedded one makes its tables itself: "
             "set cassandra.hosts (NEXUS__CASSANDRA__HOSTS)"
         )
-    applied = [version.name for version in asyncio.run(_apply(config))]
+    applied = [version.name for version in asyncio.run(make_tables(config))]
     if as_json:
         render.emit({"keyspace": config.keyspace, "applied": applied})
     elif applied:
         render.out().print(f"{config.keyspace}: applied {', '.join(applied)}", markup=False)
     else:
         render.out().print(f"{config.keyspace} is up to date", markup=False)
-
-
-async def _apply(config: Cassandra) -> list[Version]:
-    from nexus.cassandra import schema
-    from nexus.cassandra.connection import connect
-
-    async with await connect(config, None) as session:
-        await schema.make_keyspace(session, config)
-    async with await connect(config, config.keyspace) as session:
-        return await schema.apply(session)

@@ -99,6 +99,7 @@ def dev(
     logs.configure(settings.logging)
 
     from nexus.embedded.state import StateFolder
+    from nexus.provision import for_development
     from nexus.serving import ROLES, serve
 
     folder = StateFolder(state)
@@ -107,7 +108,11 @@ def dev(
         assert served is not None
         _announce(url, served.templates, settings, folder.root, as_json)
 
-    asyncio.run(serve(settings, folder, ROLES, announce))
+    async def everything() -> None:
+        await for_development(settings)
+        await serve(settings, folder, ROLES, announce)
+
+    asyncio.run(everything())
     render.err().print(f"stopped; everything accepted is kept in {folder.root}")
 
 

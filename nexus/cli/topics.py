@@ -12,7 +12,6 @@ from nexus.cli.options import ConfigFile, Json
 from nexus.domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from nexus.config import Config
     from nexus.kafka.topics import Finding
 
 __all__ = ["register"]
@@ -37,6 +36,7 @@ def topics(
     """
     from nexus.cli import render
     from nexus.config import load
+    from nexus.provision import make_topics
 
     settings = load(config, os.environ)
     if not settings.kafka.servers:
@@ -44,26 +44,13 @@ def topics(
             "no event log is configured, and the embedded one makes its topics itself: "
             "set kafka.servers (NEXUS__KAFKA__SERVERS)"
         )
-    findings = asyncio.run(_apply(settings, only_check=check, development=development))
+    findings = asyncio.run(make_topics(settings, only_check=check, development=development))
     if as_json:
         render.emit(findings)
     else:
         _show(findings)
     if any(finding.problems for finding in findings):
         raise typer.Exit(1)
-
-
-async def _apply(config: Config, *, only_check: bool, development: bool) -> list[Finding]:
-    from nexus.kafka import topics as definitions
-    from nexus.kafka.admin import Admin
-    from nexus.kafka.client import connection
-    from nexus.kubernetes.shards import shards
-
-    clusters = list(shards(config)) or [config.cluster.name]
-    async with Admin(connection(config.kafka)) as admin:
-        brokers = await admin.brokers() if development else None
-        wanted = definitions.wanted(config, clusters, brokers=brokers)
-        return await definitions.apply(admin, wanted, only_check=only_check)
 
 
 def _show(findings: list[Finding]) -> None:

@@ -37,13 +37,16 @@ __all__ = [
     "RunObserved",
     "RunRequested",
     "RunRequeued",
+    "RunResumed",
     "RunSchedulingFailed",
+    "RunStalled",
     "RunStarted",
     "RunTagged",
     "TerminalFact",
     "decode_event",
     "encode_event",
     "event_id",
+    "evidence_in",
 ]
 
 REPORTED = "Reported"
@@ -84,6 +87,8 @@ class Evidence(_Part, frozen=True):
     pods: tuple[PodView, ...] = ()
     events: tuple[str, ...] = ()
     log_tail: str = ""
+    log_of: str = ""
+    """The pod whose log it is: the last one that has any."""
     note: str = ""
 
 
@@ -137,6 +142,20 @@ class RunStarted(_Event, frozen=True):
 
     started_at: Moment
     pod: str = ""
+
+
+class RunStalled(_Event, frozen=True):
+    """Its Job is there and does not get on. The same may happen again, so when it was seen is part of what was said."""
+
+    unsaid = {}
+
+    diagnosis: Diagnosis
+
+
+class RunResumed(_Event, frozen=True):
+    """What it was stalled by is over."""
+
+    unsaid = {}
 
 
 class RunDeferred(_Event, frozen=True):
@@ -248,11 +267,18 @@ class DeadLettered(_Event, frozen=True):
     record: bytes
 
 
+def evidence_in(event: object) -> Evidence | None:
+    """What an event brings of evidence."""
+    return getattr(event, "evidence", None)
+
+
 TerminalFact = RunCompleted | RunFailed | RunDeadlineExceeded | RunSchedulingFailed | RunCancelled
 Fact = (
     TerminalFact
     | JobCreated
     | RunStarted
+    | RunStalled
+    | RunResumed
     | RunDeferred
     | RunRequeued
     | RunTagged

@@ -10,7 +10,11 @@ from datetime import datetime
 
 import msgspec
 
-__all__ = ["ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
+__all__ = ["NODE_LOST", "ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
+
+
+NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost"})
+"""Reasons for which a pod is taken from a node that nobody reaches."""
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -46,6 +50,7 @@ class Condition(_Shape, frozen=True):
 class JobStatus(_Shape, frozen=True):
     conditions: tuple[Condition, ...] = ()
     active: int = 0
+    ready: int = 0
     succeeded: int = 0
     failed: int = 0
     start_time: datetime | None = None
@@ -67,6 +72,16 @@ class JobView(_Shape, frozen=True):
     @property
     def ended(self) -> bool:
         return self.condition("Complete") is not None or self.condition("Failed") is not None
+
+    @property
+    def ended_at(self) -> datetime | None:
+        end = self.condition("Complete") or self.condition("Failed")
+        return end.last_transition_time if end else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether all of its pods are there and ready, so that nothing holds it up."""
+        return 0 < self.status.active <= self.status.ready
 
 
 class Waiting(_Shape, frozen=True):
@@ -143,6 +158,26 @@ class PodView(_Shape, frozen=True):
     def taken_up(self) -> bool:
         """Whether a kubelet had said that it runs this pod: it does so before it starts anything of it."""
         return self.status.start_time is not None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it has its node."""
+        return self.taken_up or _true(self.status.conditions, "PodScheduled") is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still run."""
+        return self.status.phase not in {"Succeeded", "Failed"}
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being deleted and has not ended yet."""
+        return self.alive and self.metadata.deletion_timestamp is not None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is on a node that cannot be reached any more."""
+        return self.disruption is not None and self.disruption.reason in NODE_LOST
 
     @property
     def disruption(self) -> Condition | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
-from nexus.domain.events import Diagnosis, Fact, RunCancelled, RunCompleted, RunSchedulingFailed
+from nexus.domain.diagnosis.refusals import explain
+from nexus.domain.events import Fact, RunCancelled, RunCompleted, RunSchedulingFailed
 from nexus.domain.run import DRY_RUN, Run
 
 __all__ = ["Create", "Drop", "Record", "Wait", "cancelled_with", "place", "refused", "timed_out"]
@@ -70,16 +72,12 @@ def timed_out(run: Run, now: datetime) -> RunSchedulingFailed:
     )
 
 
-def refused(run: Run, reason: str, now: datetime, *, category: str = "Refused") -> RunSchedulingFailed:
-    """The cluster will not have this Job."""
+def refused(run: Run, reason: str, now: datetime, *, category: str = "") -> RunSchedulingFailed:
+    """The cluster will not have this Job, and said so; the category is that of its words where none is given."""
+    diagnosis = explain(reason)
     return RunSchedulingFailed(
         request_id=run.id,
         algorithm=run.request.algorithm,
         at=now,
-        diagnosis=Diagnosis(
-            category=category,
-            cause=f"Algorithm submission was buffered, but failed to launch on the target cluster: {reason}",
-            details=reason,
-            hint="Read the cluster's reason; correct the template, the workgroup or the overrides, and submit again.",
-        ),
+        diagnosis=replace(diagnosis, category=category or diagnosis.category),
     )

@@ -27,7 +27,9 @@ from nexus.domain.events import (
     RunFailed,
     RunRequested,
     RunRequeued,
+    RunResumed,
     RunSchedulingFailed,
+    RunStalled,
     RunStarted,
     RunTagged,
     TerminalFact,
@@ -71,7 +73,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of a run: its request, and what its facts made of it. Times are UTC, None while unset.
 
     `position` is the offset in `nexus.runs` of the last fact that was folded, -1 before the first.
-    `ended_by` is the id of the event that ended the run.
+    `ended_by` is the id of the event that ended the run. `stalled` is what its Job hangs in, and `stalled_since` when
+    that was first seen.
     """
 
     request: RunRequested
@@ -87,6 +90,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deferrals: int = 0
     deferred_until: datetime | None = None
     deferred_because: str = ""
+    stalled: Diagnosis | None = None
+    stalled_since: datetime | None = None
     ended_at: datetime | None = None
     ended_by: str = ""
     result_uri: str = ""
@@ -150,7 +155,17 @@ def _apply(run: Run, fact: Fact) -> Run:
                 last_modified=fact.at,
             )
         case RunStarted() if run.started_at is None:
-            return replace(run, started_at=fact.started_at, last_modified=fact.at)
+            return replace(
+                run,
+                started_at=fact.started_at,
+                stalled=None,
+                stalled_since=None,
+                last_modified=fact.at,
+            )
+        case RunStalled() if not run.ended and not _stalled_by(run, fact):
+            return replace(run, stalled=fact.diagnosis, stalled_since=fact.at)
+        case RunResumed() if run.stalled:
+            return replace(run, stalled=None, stalled_since=None)
         case RunDeferred() if fact.attempt > run.deferrals and not run.job_uid and not run.ended:
             return replace(
                 run,
@@ -172,7 +187,15 @@ def _apply(run: Run, fact: Fact) -> Run:
 
 
 def _end(run: Run, fact: TerminalFact) -> Run:
-    run = replace(run, ended_at=fact.at, ended_by=event_id(fact), last_modified=fact.at, deferred_until=None)
+    run = replace(
+        run,
+        ended_at=fact.at,
+        ended_by=event_id(fact),
+        last_modified=fact.at,
+        deferred_until=None,
+        stalled=None,
+        stalled_since=None,
+    )
     match fact:
         case RunCompleted():
             if fact.job_uid == DRY_RUN and not run.job_uid:
@@ -192,6 +215,11 @@ def _end(run: Run, fact: TerminalFact) -> Run:
         case RunSchedulingFailed():
             stage = Stage.SCHEDULING_FAILED
     return replace(run, stage=stage, diagnosis=fact.diagnosis)
+
+
+def _stalled_by(run: Run, fact: RunStalled) -> bool:
+    """Whether the run is known to hang in just this: the first that was seen of it says since when."""
+    return run.stalled is not None and run.stalled.category == fact.diagnosis.category
 
 
 def notification(run: Run) -> RunEnded:

@@ -342,7 +342,7 @@ async def test_a_claim_whose_answer_was_lost_is_answered_when_asked_again(cassan
     async with proxied(cassandra_server) as proxy:
         config = replace(cassandra_schema, hosts=f"127.0.0.1:{proxy.port}")
         async with cassandra_session(config) as session:
-            claims = await CassandraClaims.open(session, timedelta(hours=1))
+            claims = await CassandraClaims.open(session, config)
             claim = Claim("hash", b"request")
             assert await claims.claim("a", "other", claim) == claim
             proxy.stop()

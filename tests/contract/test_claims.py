@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
@@ -27,7 +26,7 @@ async def claims(server, tmp_path):
         claims.close()
     else:
         async with cassandra_session(server) as session:
-            yield await CassandraClaims.open(session, timedelta(hours=1))
+            yield await CassandraClaims.open(session, server)
 
 
 async def test_the_first_claim_stands(claims):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from nexus.ports import Change
 from tests.e2e.client import NexusClient
 from tests.e2e.nexus_process import NexusProcess
 
-__all__ = ["Algorithms", "Installation", "Servers"]
+__all__ = ["Algorithms", "Installation", "Servers", "make_bucket", "make_namespace"]
 
 TEMPLATES = Path(__file__).parent / "kwok"
 BUCKET = "payloads"
@@ -98,8 +98,8 @@ class Installation(NexusClient):
         await self._forget_topics()
         self.must("topics", "--development")
         self.must("schema")
-        await self._make_bucket()
-        await self._make_namespace()
+        await make_bucket(self.servers.variables, BUCKET)
+        await make_namespace(self.kubeconfig, self.name)
 
     def must(self, *arguments: str) -> str:
         done = self.api.command(*arguments)
@@ -112,6 +112,17 @@ class Installation(NexusClient):
             process = self.processes.get(name) or self._process(name, name.partition("-")[0])
             process.launch()
         await asyncio.gather(*(self.processes[name].ready() for name in names))
+
+    def use(self, **settings: str) -> None:
+        """For every process that is started from now on, and for commands."""
+        self.settings |= settings
+        for process in self.processes.values():
+            process.use(**settings)
+
+    async def start_again(self, *names: str) -> None:
+        for name in names:
+            self.processes[name].stop()
+        await self.start(*names)
 
     async def close(self) -> None:
         for process in self.processes.values():
@@ -135,30 +146,32 @@ class Installation(NexusClient):
         finally:
             await admin.close()
 
-    async def _make_bucket(self) -> None:
-        session = aiobotocore.session.get_session()
-        client = session.create_client(
-            "s3",
-            endpoint_url=self.settings["s3__endpoint"],
-            aws_access_key_id=self.settings["s3__access_key"],
-            aws_secret_access_key=self.settings["s3__secret_key"],
-            region_name="us-east-1",
-        )
-        async with client as s3:
-            if BUCKET not in [bucket["Name"] for bucket in (await s3.list_buckets())["Buckets"]]:
-                await s3.create_bucket(Bucket=BUCKET)
 
-    async def _make_namespace(self) -> None:
-        connection = Connection("standalone", from_kubeconfig(self.kubeconfig))
-        await connection.open()
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}}
-        answer = await connection.request("POST", "/api/v1/namespaces", msgspec.json.encode(body))
-        assert answer.status == 201, answer.body
-        # Pods are refused until the namespace has its service account.
-        account = f"/api/v1/namespaces/{self.name}/serviceaccounts/default"
-        while (await connection.request("GET", account)).status != 200:
-            await asyncio.sleep(0.05)
-        await connection.close()
+async def make_bucket(there: Mapping[str, str], name: str) -> None:
+    """`there` are the variables of the servers."""
+    client = aiobotocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=there["NEXUS_TEST_S3"],
+        aws_access_key_id=there["NEXUS_TEST_S3_ACCESS_KEY"],
+        aws_secret_access_key=there["NEXUS_TEST_S3_SECRET_KEY"],
+        region_name="us-east-1",
+    )
+    async with client as s3:
+        if name not in [bucket["Name"] for bucket in (await s3.list_buckets())["Buckets"]]:
+            await s3.create_bucket(Bucket=name)
+
+
+async def make_namespace(kubeconfig: Path, name: str) -> None:
+    connection = Connection("standalone", from_kubeconfig(kubeconfig))
+    await connection.open()
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    answer = await connection.request("POST", "/api/v1/namespaces", msgspec.json.encode(body))
+    assert answer.status == 201, answer.body
+    # Pods are refused until the namespace has its service account.
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    while (await connection.request("GET", account)).status != 200:
+        await asyncio.sleep(0.05)
+    await connection.close()
 
 
 class Algorithms:

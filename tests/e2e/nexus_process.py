@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,26 @@ def free_port() -> int:
 class NexusProcess(NexusClient):
     """Starts, stops and kills `nexus <role>`, always on the same port. `dev` keeps its state in the folder."""
 
-    def __init__(self, state: Path, templates: Path = TEMPLATES, role: str = "dev", **settings: str) -> None:
+    def __init__(
+        self,
+        state: Path,
+        templates: Path = TEMPLATES,
+        role: str = "dev",
+        flags: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
         self.state = state
         self.role = role
+        self.flags = flags
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
-        configured = {"templates__folder": str(templates), **settings}
-        variables = {f"NEXUS__{key.upper()}": value for key, value in configured.items()}
-        self._environment = os.environ | variables | {"NEXUS_URL": self.url, "NEXUS_STATE": str(state)}
+        self._environment = os.environ | {"NEXUS_URL": self.url, "NEXUS_STATE": str(state)}
+        self.use(templates__folder=str(templates), **settings)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def use(self, **settings: str) -> None:
+        """From the next start on, and for commands at once."""
+        self._environment |= {f"NEXUS__{key.upper()}": value for key, value in settings.items()}
 
     async def start(self) -> None:
         self.launch()
@@ -47,7 +59,7 @@ class NexusProcess(NexusClient):
     def launch(self) -> None:
         """Start it, and do not wait until it is ready."""
         self.state.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "nexus", self.role, "--port", str(self.port)]
+        command = [sys.executable, "-m", "nexus", self.role, "--port", str(self.port), *self.flags]
         if self.role == "dev":
             command += ["--state", str(self.state)]
         with (self.state / f"{self.role}.out").open("ab") as output:

@@ -64,8 +64,8 @@ async def test_a_dry_run_goes_through_all_but_the_job(nexus):
             "scripted",
             {"mode": "signal"},
             "FAILED",
-            "RetriesExhausted",
-            "Algorithm failed and has no retries left.",
+            "KilledBySignal",
+            FATAL + "it was ended by a signal.",
         ),
         ("scripted", {"mode": "fatal"}, "FAILED", "FatalExitCode", FATAL + FATAL.removesuffix(": ") + "."),
         (

@@ -75,16 +75,18 @@ async def submit(nexus: Installation, count: int, seed: int = 0) -> set[str]:
     return accepted
 
 
-async def all_ended(nexus: Installation, accepted: Iterable[str], seconds: float = SECONDS) -> None:
+async def all_ended(nexus: Installation, accepted: Iterable[str], *, completed: bool = True) -> None:
+    """Not `completed` where the receiver was away: the pods here end whether or not they have been heard."""
     waiting = set(accepted)
 
     async def none_left() -> bool:
         with suppress(httpx.TransportError, KeyError):
-            ended = {run["requestId"] async for run in nexus.all_runs(stage="COMPLETED")}
+            runs = nexus.all_runs(stage="COMPLETED") if completed else nexus.all_runs()
+            ended = {run["requestId"] async for run in runs if run["state"] == "ended"}
             waiting.difference_update(ended)
         return not waiting
 
-    await nexus.until(none_left, seconds)
+    await nexus.until(none_left, SECONDS)
 
 
 async def one_job_each(nexus: Installation, algorithms: Algorithms, accepted: Iterable[str]) -> None:
@@ -146,6 +148,30 @@ async def test_killed_schedulers_and_ledgers(servers, tmp_path):
         order = [event["subject"] for event in placed if event["type"].startswith("nexus.JobCreated")]
         half = order[: len(first) // 2]
         assert set(half) <= first
+
+
+async def test_projections_are_made_anew_while_everything_goes_on(servers, tmp_path):
+    """Into a fresh keyspace, beside the ledger of the old one; then all roles switch."""
+    async with installed(tmp_path, servers, *ROLES) as (nexus, algorithms):
+        before = await submit(nexus, 50)
+        await all_ended(nexus, before)
+        key = {"Idempotency-Key": "made before"}
+        body = {"algorithmParameters": {"number": "claimed"}}
+        claimed = (await nexus.http.post("/algorithm/v1/run/brief", json=body, headers=key)).json()
+
+        submitting = asyncio.create_task(submit(nexus, 50, seed=1))
+        fresh = f"{nexus.name}_2"
+        nexus.must("rebuild", "--into", fresh)
+        meanwhile = await submitting
+        nexus.use(cassandra__keyspace=fresh, cassandra__claims_keyspace=nexus.name)
+        await nexus.start_again(*ROLES)
+        after = await submit(nexus, 20, seed=2)
+        again = (await nexus.http.post("/algorithm/v1/run/brief", json=body, headers=key)).json()
+        assert again == claimed
+
+        every = before | meanwhile | after | {claimed["requestId"]}
+        await all_ended(nexus, every, completed=False)
+        await one_job_each(nexus, algorithms, every)
 
 
 @pytest.mark.parametrize("away", ["kafka", "cassandra", "s3", "kubernetes"])

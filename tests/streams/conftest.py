@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nexus.domain.diagnosis import GRACES
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.job import Materializer
 from nexus.domain.observed import JobView
@@ -25,6 +27,7 @@ from streams.collector import Collector
 from streams.embedded import EmbeddedDriver
 from streams.ledger import CONSUMERS, Ledger
 from streams.notifications import Notifications
+from streams.oversight import Oversight
 from streams.processor import Processor
 from streams.reconciler import Reconciler
 from streams.supervisor import Supervisor
@@ -59,6 +62,19 @@ class ManualClock:
         self._passed += seconds
 
 
+class WallClock(ManualClock):
+    """For clusters that are not simulated: it goes by itself."""
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def advance(self, seconds: float) -> None:
+        pass
+
+
 def run_id(number: int) -> str:
     return f"019b7c9e-6c2e-7000-8000-{number:012x}"
 
@@ -66,8 +82,8 @@ def run_id(number: int) -> str:
 class Installation:
     """The embedded engines in a folder, a cluster, and the roles that a test starts on them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = ManualClock()
+    def __init__(self, folder: Path, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
         self.log = SqliteEventLog(folder / "log.db", TOPICS, self.clock.timestamp)
         self.projections = folder / "projections.db"
         self.store = SqliteRunStore(self.projections)
@@ -127,8 +143,12 @@ class Installation:
     def collector(self, linger: float = 60) -> Collector:
         return Collector(self.clusters, self.store, self.journal, self.clock, timedelta(seconds=linger))
 
-    def reconciler(self, grace: float = 30) -> Reconciler:
-        return Reconciler(self.clusters, self.store, self.journal, self.clock, timedelta(seconds=grace))
+    def reconciler(self, grace: float = 30, **graces: float) -> Reconciler:
+        """Hangs are given up after a minute each, but for the `graces` that a test names, in seconds."""
+        spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
+        vanished = timedelta(seconds=grace)
+        oversight = Oversight(self.clusters, spans, vanished)
+        return Reconciler(oversight, self.store, self.journal, self.clock, vanished)
 
     # What is said
 
@@ -209,7 +229,7 @@ class Installation:
 
     async def until(self, condition: Callable[[], Awaitable[Any] | Any], *, passing: float = 0.01) -> Any:
         """Wait for a condition to be true and give what it gave; `passing` is the seconds that go by at each look."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for task in self._tasks:
                     if task.done():

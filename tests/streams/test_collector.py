@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from nexus.domain.events import EvidenceRecorded, JobCollected, JobCreated, Parent, RunFailed
+from nexus.domain.events import Evidence, EvidenceRecorded, JobCollected, JobCreated, Parent, RunFailed
 from nexus.domain.run import Stage
 from nexus.domain.topics import RUNS
 from tests.factories import ALGORITHM, CLUSTER, cancelled, completed, diagnosis, fact
@@ -90,6 +90,17 @@ async def test_evidence_that_came_with_the_failure_is_not_gathered_twice(nexus):
     nexus.cluster.end(RUN, 5)
     await collected(nexus)
     assert "EvidenceRecorded" not in await nexus.types(RUN)
+
+
+async def test_evidence_that_could_not_be_had_then_is_gathered_now(nexus):
+    """The cluster was away for a moment when the failure was judged."""
+    await nexus.placed()
+    nexus.cluster.end(RUN, 5, log="what it met\n")
+    nothing = Evidence(note="no events and no log, because standalone cannot be reached")
+    await nexus.say(fact(RunFailed, request_id=RUN, diagnosis=diagnosis(), evidence=nothing))
+    await collected(nexus)
+    [kept] = [each for each in await nexus.said(RUNS, RUN) if isinstance(each, EvidenceRecorded)]
+    assert kept.evidence.log_tail == "what it met\n"
 
 
 async def test_a_cancelled_run_keeps_what_its_job_still_showed(nexus):

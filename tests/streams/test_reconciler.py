@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from nexus.domain.events import RunDeferred
-from nexus.domain.run import Stage, State
+from nexus.config import NEVER
+from nexus.domain.events import RunDeferred, RunFailed, RunSchedulingFailed, RunStarted
+from nexus.domain.run import Run, Stage, State
+from nexus.domain.topics import RUNS
 from tests.factories import after, completed, fact
 from tests.simulated_cluster import SimulatedCluster
 from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
@@ -24,11 +26,17 @@ async def nexus(installation):
     return installation
 
 
-async def look(nexus: Installation, grace: float = GRACE) -> None:
+async def look(nexus: Installation, grace: float = GRACE, **graces: float) -> None:
     """One look, after which all that was said is folded."""
     await nexus.caught_up()
-    await nexus.reconciler(grace).look()
+    await nexus.reconciler(grace, **graces).look()
     await nexus.caught_up()
+
+
+async def row_of(nexus: Installation, run: str = RUN) -> Run:
+    row = await nexus.store.get(run)
+    assert row
+    return row
 
 
 async def parked(nexus: Installation, seconds: float = 100, attempt: int = 1, **fields):
@@ -152,6 +160,112 @@ async def test_a_run_that_ended_is_not_looked_for(nexus):
     nexus.clock.advance(GRACE)
     await look(nexus)
     assert await nexus.types(RUN) == ["JobCreated", "RunCompleted"]
+
+
+# Hanging
+
+
+async def hanging(nexus: Installation, **fields) -> None:
+    nexus.cluster.holds_starts = True
+    await nexus.placed(**fields)
+    nexus.cluster.wait(RUN, "ImagePullBackOff", "Back-off pulling image")
+    nexus.clock.advance(GRACE)
+
+
+async def test_what_a_run_hangs_in_is_shown_once_and_since_when(nexus):
+    await hanging(nexus)
+    before = nexus.clock()
+    for _ in range(3):
+        await look(nexus)
+    row = await row_of(nexus)
+    assert row.stalled.category == "ImagePull"
+    assert "Back-off pulling image" in row.stalled.details
+    assert before < row.stalled_since < nexus.clock()
+    assert await nexus.types(RUN) == ["JobCreated", "RunStalled"]
+
+
+async def test_it_is_given_up_after_its_grace_with_evidence(nexus):
+    await hanging(nexus)
+    await look(nexus, image_pull=600)
+    nexus.clock.advance(599)
+    await look(nexus, image_pull=600)
+    assert not (await row_of(nexus)).ended
+    nexus.clock.advance(1)
+    await look(nexus, image_pull=600)
+    row = await row_of(nexus)
+    assert (row.stage, row.diagnosis.category, row.stalled) == (Stage.SCHEDULING_FAILED, "ImagePull", None)
+    [end] = [event for event in await nexus.said(RUNS, RUN) if isinstance(event, RunSchedulingFailed)]
+    assert [pod.waiting.reason for pod in end.evidence.pods] == ["ImagePullBackOff"]
+    assert any("Back-off pulling image" in event for event in end.evidence.events)
+
+
+async def test_the_grace_begins_anew_with_another_reason(nexus):
+    await hanging(nexus)
+    await look(nexus)
+    nexus.clock.advance(59)
+    nexus.cluster.wait(RUN, "CreateContainerConfigError", "no such secret")
+    await look(nexus)
+    nexus.clock.advance(59)
+    await look(nexus)
+    row = await row_of(nexus)
+    assert (row.ended, row.stalled.category) == (False, "ContainerConfig")
+
+
+@pytest.mark.parametrize("said", [True, False])
+async def test_what_hangs_no_more_goes_on(nexus, said):
+    """A start is said by the supervisor, or else it is the reconciler that sees it."""
+    await hanging(nexus)
+    await look(nexus)
+    nexus.cluster.start(RUN)
+    if said:
+        await nexus.say(fact(RunStarted, request_id=RUN, started_at=nexus.clock()))
+    nexus.clock.advance(3600)
+    await look(nexus)
+    row = await row_of(nexus)
+    assert (row.stalled, row.stalled_since, row.ended) == (None, None, False)
+    assert await nexus.types(RUN) == ["JobCreated", "RunStalled", "RunStarted" if said else "RunResumed"]
+
+
+async def test_what_no_node_takes_is_waited_for_as_long_as_the_operator_says(nexus):
+    nexus.cluster.holds_starts = True
+    await nexus.placed()
+    nexus.clock.advance(GRACE)
+    for _ in range(3):
+        await look(nexus, unschedulable=NEVER.total_seconds())
+        nexus.clock.advance(365 * 24 * 3600)
+    row = await row_of(nexus)
+    assert (row.ended, row.stalled.category) == (False, "NotPlaced")
+
+
+async def test_what_hung_and_then_reported_has_ended(nexus):
+    """The first terminal fact stands."""
+    await hanging(nexus)
+    await look(nexus)
+    await nexus.say(completed(request_id=RUN))
+    nexus.clock.advance(3600)
+    await look(nexus)
+    assert (await row_of(nexus)).stage is Stage.COMPLETED
+    assert await nexus.types(RUN) == ["JobCreated", "RunStalled", "RunCompleted"]
+
+
+# An end that no supervisor has seen
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "category"), [(0, "NoReport"), (3, "RetriesExhausted")], ids=["complete", "failed"]
+)
+async def test_an_end_that_was_missed_is_judged_after_the_grace(nexus, exit_code, category):
+    await nexus.placed()
+    nexus.clock.advance(GRACE)
+    nexus.cluster.end(RUN, exit_code, log="the last words")
+    await look(nexus)
+    assert not (await row_of(nexus)).ended
+    nexus.clock.advance(GRACE)
+    await look(nexus)
+    row = await row_of(nexus)
+    assert (row.stage, row.diagnosis.category) == (Stage.FAILED, category)
+    [end] = [event for event in await nexus.said(RUNS, RUN) if isinstance(event, RunFailed)]
+    assert end.evidence.log_tail == "the last words"
 
 
 @pytest.mark.parametrize("blindness", ["away", "another cluster", "not configured"])

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from nexus.domain.events import RunFailed, RunObserved
+from nexus.domain.events import EvidenceRecorded, RunFailed, RunObserved
 from nexus.domain.run import Stage
 from nexus.domain.topics import OBSERVATIONS, RUNS
 from tests.factories import cancelled, completed, job_view, run_observed
@@ -132,6 +132,33 @@ async def test_a_failure_brings_its_evidence(nexus):
     assert end.evidence.log_tail == "Traceback: no such column\n"
     assert [pod.terminated.exit_code for pod in end.evidence.pods] == [3]
     assert any(event.startswith("BackoffLimitExceeded") for event in end.evidence.events)
+
+
+async def test_what_a_pod_wrote_is_kept_before_its_deadline_takes_it_away(nexus):
+    await nexus.placed()
+    await nexus.reaches(RUN, lambda run: run.started_at)
+    nexus.cluster.stop(RUN, log="7 of 10 done\n")
+    await nexus.has_said(RUN, "EvidenceRecorded")
+    nexus.cluster.remove_pods(RUN)
+    nexus.cluster.expire(RUN)
+    row = await nexus.reaches(RUN, lambda run: run.ended)
+    assert row.diagnosis.category == "DeadlineExceeded"
+    [kept] = [fact for fact in await nexus.said(RUNS, RUN) if isinstance(fact, EvidenceRecorded)]
+    assert kept.evidence.log_tail == "7 of 10 done\n"
+
+
+async def test_what_a_pod_wrote_is_kept_once(nexus):
+    await nexus.placed()
+    await nexus.reaches(RUN, lambda run: run.started_at)
+    nexus.cluster.stop(RUN, log="7 of 10 done\n")
+    await nexus.has_said(RUN, "EvidenceRecorded")
+    await nexus.caught_up()
+    before = len(await nexus.said(OBSERVATIONS))
+    for _ in range(2):
+        nexus.start_watcher()
+    await nexus.until(lambda: _count(nexus, before + 2))
+    await judged(nexus)
+    assert (await nexus.types(RUN)).count("EvidenceRecorded") == 1
 
 
 async def test_a_job_that_tries_again_has_not_failed(nexus):

@@ -25,7 +25,9 @@ from nexus.domain.events import (
     RunEnded,
     RunFailed,
     RunRequeued,
+    RunResumed,
     RunSchedulingFailed,
+    RunStalled,
     RunStarted,
     RunTagged,
 )
@@ -173,6 +175,8 @@ SAMPLES: dict[str, Event] = {
         ),
         job_created(),
         fact(RunStarted, started_at=after(2), pod="pod-1"),
+        fact(RunStalled, diagnosis=_DIAGNOSIS),
+        fact(RunResumed),
         fact(RunDeferred, attempt=1, until=after(60), reason="the cluster answered 403: quota"),
         fact(RunRequeued, attempt=1),
         fact(RunTagged, tag="another tag"),

@@ -242,7 +242,9 @@ def test_a_run_that_fails_says_why(ask):
         "FAILED",
         "no retries left",
         "hint",
-        "the last lines of its log",
+        "exit code 1 (Error)",
+        "BackoffLimitExceeded",
+        "the last lines of the log of",
         "RuntimeError: nobody caught this",
     ]
     for word in words:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from nexus.config import Config, load, shown
+from nexus.config import NEVER, Config, load, shown
 from nexus.domain.errors import ConfigError
 
 
@@ -48,6 +48,8 @@ def test_a_flag_that_is_not_given_overrides_nothing():
     ("content", "section", "key", "value"),
     [
         ("http: {read_wait: 1m30s}", "http", "read_wait", timedelta(seconds=90)),
+        ("grace: {image_pull: 5m}", "grace", "image_pull", timedelta(minutes=5)),
+        ("grace: {image_pull: never}", "grace", "image_pull", NEVER),
         ("http: {max_body: 64Ki}", "http", "max_body", 65536),
         ("http: {max_body: 1024}", "http", "max_body", 1024),
         ("http: {max-body: 1Mi}", "http", "max_body", 1024**2),
@@ -200,3 +202,22 @@ def test_what_is_shown_is_plain_and_can_be_loaded_again(file):
     assert tree["http"]["max_body"] == 1024**3
     assert msgspec.json.encode(tree)
     assert load(file(yaml.safe_dump(tree)), {}) == config
+
+
+def test_a_grace_that_has_no_end_is_shown_as_it_is_written():
+    assert shown(Config())["grace"]["unschedulable"] == "never"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("grace: {image_pull: soon}", ["grace.image_pull", "'soon'"]),
+        ("grace: {image_pull: 0s}", ["grace.image_pull", "between zero"]),
+        ("grace: {image_pul: 5m}", ["grace.image_pul", "there is no such key"]),
+        ("http: {read_wait: never}", ["http.read_wait", "'never'"]),
+    ],
+)
+def test_a_grace_is_checked_before_anything_starts(file, content, words):
+    with pytest.raises(ConfigError) as error:
+        load(file(content), {})
+    assert all(word in str(error.value) for word in words)

@@ -6,12 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from nexus.domain.diagnosis import RULES, diagnose, silent, vanished
-from nexus.domain.events import Evidence, RunObserved
+from nexus.domain.diagnosis import (
+    RULES,
+    diagnose,
+    explain,
+    give_up,
+    silent,
+    stall,
+    tells_all,
+    vanished,
+)
+from nexus.domain.diagnosis.placing import lacking, placing_advice
+from nexus.domain.events import Diagnosis, Evidence, RunObserved, RunStalled
 from nexus.domain.observed import JobView, PodView, Waiting
-from nexus.domain.run import Stage, fold
-from tests.factories import CLUSTER, REQUEST_ID, after, folded, job_created, job_view, pod_view, run_observed
+from nexus.domain.run import Run, Stage, fold
+from tests.factories import (
+    CLUSTER,
+    REQUEST_ID,
+    after,
+    algorithm,
+    diagnosis,
+    fact,
+    folded,
+    job_created,
+    job_view,
+    pod_view,
+    run_observed,
+    run_requested,
+)
 
 BACKOFF = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
 DEADLINE = ("DeadlineExceeded", "Job was active longer than specified deadline")
@@ -61,6 +85,10 @@ def disrupted(reason: str, message: str = "") -> dict[str, Any]:
     return {"conditions": [condition]}
 
 
+def deleted(view: PodView) -> PodView:
+    return replace(view, metadata=replace(view.metadata, deletion_timestamp=after(8)))
+
+
 RUNNING = {"running": {"startedAt": START}}
 STOPPED = terminated(143)
 NEVER_RAN = {"terminated": {"exitCode": 143, "reason": "Error", "finishedAt": END}}
@@ -76,7 +104,7 @@ UNPLACED = pod(
             "type": "PodScheduled",
             "status": "False",
             "reason": "Unschedulable",
-            "message": "0/1 nodes are available.",
+            "message": "0/1 nodes are available: 1 Insufficient cpu.",
         }
     ],
 )
@@ -120,21 +148,25 @@ HISTORIES = [
     (
         "nodenotready",
         run_observed(pod(STOPPED, **disrupted(*TAINTED)), job=failed_job(BACKOFF)),
-        "Evicted",
+        "NodeLost",
     ),
     (
         "nodegone",
         run_observed(pod(RUNNING, **disrupted("DeletionByPodGC")), job=failed_job(BACKOFF)),
-        "Evicted",
+        "NodeLost",
     ),
-    ("stock-del", run_observed(pod(RUNNING, phase="Running"), job=failed_job(DEADLINE)), "DeadlineExceeded"),
+    (
+        "stock-del",
+        run_observed(deleted(pod(RUNNING, phase="Running")), job=failed_job(DEADLINE)),
+        "DeadlineExceeded",
+    ),
     (
         "stock-del-pfp",
         run_observed(pod(RUNNING, phase="Running"), job=failed_job(DEADLINE)),
         "DeadlineExceeded",
     ),
-    ("mine-podkill-pfp", run_observed(pod(STOPPED), job=failed_job(BACKOFF)), "RetriesExhausted"),
-    ("mine-podkill", run_observed(pod(STOPPED), job=failed_job(BACKOFF)), "RetriesExhausted"),
+    ("mine-podkill-pfp", run_observed(deleted(pod(STOPPED)), job=failed_job(BACKOFF)), "PodDeleted"),
+    ("mine-podkill", run_observed(deleted(pod(STOPPED)), job=failed_job(BACKOFF)), "PodDeleted"),
 ]
 
 UNRECORDED = [
@@ -153,7 +185,7 @@ UNRECORDED = [
         run_observed(pod(terminated(126, "ContainerCannotRun")), job=failed_job(BACKOFF)),
         "CommandNotStarted",
     ),
-    ("no pod at all", run_observed(job=failed_job(DEADLINE)), "NotPlaced"),
+    ("no pod at all", run_observed(job=failed_job(DEADLINE)), "NoPod"),
     ("pods refused", run_observed(job=failed_job(("BackoffLimitExceeded", "forbidden"))), "RetriesExhausted"),
     (
         "pulled in the end",
@@ -175,7 +207,28 @@ UNRECORDED = [
         run_observed(pod(STOPPED), job=job(("FailureTarget", DEADLINE))),
         "DeadlineExceeded",
     ),
-    ("an unknown node's pod", run_observed(pod(reason="NodeLost"), job=failed_job(BACKOFF)), "Evicted"),
+    ("an unknown node's pod", run_observed(pod(reason="NodeLost"), job=failed_job(BACKOFF)), "NodeLost"),
+    ("a crash", run_observed(pod(terminated(139)), job=failed_job(BACKOFF)), "KilledBySignal"),
+    (
+        "preempted",
+        run_observed(deleted(pod(STOPPED, **disrupted("PreemptionByScheduler"))), job=failed_job(BACKOFF)),
+        "Preempted",
+    ),
+    (
+        "transient until the deadline",
+        run_observed(pod(terminated(75), name="one"), pod(STOPPED), job=failed_job(DEADLINE)),
+        "TransientUntilDeadline",
+    ),
+    (
+        "rejected by its node",
+        run_observed(pod(startTime=None, reason="OutOfcpu", message="no cpu"), job=failed_job(BACKOFF)),
+        "RejectedByNode",
+    ),
+    (
+        "created and not started",
+        run_observed(pod({"waiting": {"reason": "ContainerCreating"}}), job=failed_job(DEADLINE)),
+        "NotStarted",
+    ),
     *(
         (
             f"waits for {reason}",
@@ -184,7 +237,7 @@ UNRECORDED = [
         )
         for reason, category in (
             ("ErrImagePull", "ImagePull"),
-            ("InvalidImageName", "ImagePull"),
+            ("InvalidImageName", "ImageName"),
             ("ErrImageNeverPull", "ImagePull"),
             ("RegistryUnavailable", "ImagePull"),
             ("CreateContainerError", "ContainerConfig"),
@@ -195,9 +248,18 @@ UNRECORDED = [
 ENDS = {
     "ImagePull": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
     "ContainerConfig": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "ImageName": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "VolumeMount": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "RejectedByNode": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "QuotaExceeded": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "AdmissionDenied": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "PodsRefused": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "NoPod": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
+    "NotStarted": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
     "CommandNotStarted": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
     "NotPlaced": (Stage.SCHEDULING_FAILED, NO_LAUNCH),
     "DeadlineExceeded": (Stage.DEADLINE_EXCEEDED, TOO_LONG),
+    "TransientUntilDeadline": (Stage.DEADLINE_EXCEEDED, TOO_LONG),
     "OutOfMemory": (
         Stage.FAILED,
         "Algorithm encountered a fatal error during execution: the container ran out of memory.",
@@ -206,6 +268,26 @@ ENDS = {
     "Evicted": (
         Stage.FAILED,
         "Algorithm encountered a fatal error during execution: its pod was taken from its node.",
+    ),
+    "NodeLost": (
+        Stage.FAILED,
+        "Algorithm encountered a fatal error during execution: its node was lost.",
+    ),
+    "StuckTerminating": (
+        Stage.FAILED,
+        "Algorithm encountered a fatal error during execution: its pod was deleted and did not end.",
+    ),
+    "Preempted": (
+        Stage.FAILED,
+        "Algorithm encountered a fatal error during execution: its pod made room for one of a higher priority.",
+    ),
+    "PodDeleted": (
+        Stage.FAILED,
+        "Algorithm encountered a fatal error during execution: its pod was deleted by somebody.",
+    ),
+    "KilledBySignal": (
+        Stage.FAILED,
+        "Algorithm encountered a fatal error during execution: it was ended by a signal.",
     ),
     "RetriesExhausted": (Stage.FAILED, "Algorithm failed and has no retries left."),
     "Other": (
@@ -221,7 +303,7 @@ ENDS = {
     [pytest.param(seen, category, id=name) for name, seen, category in HISTORIES + UNRECORDED],
 )
 def test_what_the_cluster_shows_has_its_stage_and_cause(observed, category):
-    run = folded(job_created())
+    run = run_of()
     evidence = Evidence(pods=observed.pods, log_tail="boom")
     end = diagnose(run, observed, evidence, after(9))
     stage, cause = ENDS[category]
@@ -236,17 +318,26 @@ def test_what_the_cluster_shows_has_its_stage_and_cause(observed, category):
     assert end.diagnosis.hint
 
 
-def test_every_rule_is_met_by_a_history():
-    assert (
-        {category for *_, category in HISTORIES + UNRECORDED}
-        == {rule.category for rule in RULES}
-        == ENDS.keys()
-    )
+def test_every_rule_is_met():
+    met = {category for *_, category in HISTORIES + UNRECORDED}
+    met |= {category for *_, category in TOLD_BY_EVENTS}
+    met |= {category for *_, category in HANGS if category}
+    assert met == {rule.category for rule in RULES} == ENDS.keys()
+
+
+def run_of(**members: Any) -> Run:
+    """A run whose template lists 75 as transient."""
+    spec = algorithm(errorHandlingBehaviour={"transientExitCodes": [75]})
+    return folded(job_created(), request=run_requested(spec=spec))
+
+
+def told(name: str) -> Diagnosis:
+    observed: RunObserved = next(seen for each, seen, _ in HISTORIES + UNRECORDED if each == name)
+    return diagnose(run_of(), observed, Evidence(), after(9)).diagnosis
 
 
 def details(name: str) -> list[str]:
-    observed: RunObserved = next(seen for each, seen, _ in HISTORIES + UNRECORDED if each == name)
-    return diagnose(folded(job_created()), observed, Evidence(), after(9)).diagnosis.details.splitlines()
+    return told(name).details.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -260,8 +351,28 @@ def details(name: str) -> list[str]:
         ("imgpull", [DEADLINE[1], "ImagePullBackOff: Back-off pulling image"]),
         ("cfgerr", [DEADLINE[1], 'CreateContainerConfigError: secret "absent" not found']),
         ("hang", [DEADLINE[1]]),
-        ("unsched", [DEADLINE[1], "Unschedulable: 0/1 nodes are available."]),
-        ("no pod at all", [DEADLINE[1], "No container had started when the deadline passed."]),
+        (
+            "unsched",
+            [DEADLINE[1], "What lacked: cpu.", "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."],
+        ),
+        ("no pod at all", [DEADLINE[1], "The Job's controller has made no pod, and said nothing."]),
+        ("created and not started", [DEADLINE[1], "No container had started, and nobody said why."]),
+        (
+            "a crash",
+            [
+                BACKOFF[1],
+                "The last container ended with exit code 139 (Error, SIGSEGV: an invalid memory reference)",
+            ],
+        ),
+        ("rejected by its node", [BACKOFF[1], "OutOfcpu: no cpu"]),
+        (
+            "transient until the deadline",
+            [
+                DEADLINE[1],
+                "2 attempts were seen.",
+                "The last container ended with exit code 143 (Error, SIGTERM: it was asked to stop)",
+            ],
+        ),
         ("nodenotready", [BACKOFF[1], ": ".join(TAINTED)]),
         ("nodegone", [BACKOFF[1], "DeletionByPodGC"]),
         (
@@ -273,6 +384,175 @@ def details(name: str) -> list[str]:
 )
 def test_the_details_are_the_cluster_s_own_words_and_what_the_pod_knows(name, lines):
     assert details(name) == lines
+
+
+# --- what only the cluster's events tell
+
+QUOTA = (
+    'FailedCreate: Error creating: pods "x-" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0, '
+    "limited: pods=0"
+)
+WEBHOOK = (
+    'FailedCreate: Error creating: admission webhook "deny.example.test" denied the request: not on Fridays'
+)
+ACCOUNT = 'FailedCreate: Error creating: pods "x-" is forbidden: error looking up service account: serviceaccount "a" not found'
+MADE = "SuccessfulCreate: Created pod: x-1"
+UNMOUNTED = 'FailedMount: MountVolume.SetUp failed for volume "keys" : secret "keys" not found'
+SANDBOX = "FailedCreatePodSandBox: Failed to create pod sandbox: no more addresses"
+CREATING = pod({"waiting": {"reason": "ContainerCreating"}}, phase="Pending")
+
+TOLD_BY_EVENTS = [
+    ("quota", (), (QUOTA,), "QuotaExceeded"),
+    ("webhook", (), (WEBHOOK,), "AdmissionDenied"),
+    ("service account", (), (ACCOUNT,), "PodsRefused"),
+    ("volume", (CREATING,), (MADE, "Scheduled: x-1", UNMOUNTED), "VolumeMount"),
+    ("sandbox", (CREATING,), (MADE, SANDBOX), "NotStarted"),
+    ("mounted at last", (CREATING,), (MADE, UNMOUNTED, "Pulling: Pulling image"), "NotStarted"),
+]
+
+
+@pytest.mark.parametrize(
+    ("pods", "events", "category"), [pytest.param(*rest, id=name) for name, *rest in TOLD_BY_EVENTS]
+)
+def test_what_only_events_tell_is_found_at_the_deadline_and_while_it_hangs(pods, events, category):
+    observed = run_observed(*pods, job=failed_job(DEADLINE))
+    end = diagnose(run_of(), observed, Evidence(events=events), after(9))
+    assert end.diagnosis.category == category
+    assert events[-1].partition(": ")[2] in end.diagnosis.details
+    assert not tells_all(pods)
+    assert stall(run_of(), job(), pods, events).diagnosis.category == category
+
+
+# --- what hangs
+
+LOST = deleted(pod(RUNNING, phase="Running", **disrupted("DeletionByTaintManager")))
+WAITING_FOR = {
+    "ImageName": "InvalidImageName",
+    "ImagePull": "ImagePullBackOff",
+    "ContainerConfig": "CreateContainerConfigError",
+}
+
+HANGS = [
+    *(
+        (category, (pod({"waiting": {"reason": reason}}, phase="Pending"),), category)
+        for category, reason in WAITING_FOR.items()
+    ),
+    ("unplaced", (UNPLACED,), "NotPlaced"),
+    ("not looked at", (pod(phase="Pending", startTime=None),), "NotPlaced"),
+    ("no pod", (), "NoPod"),
+    ("starting", (CREATING,), "NotStarted"),
+    ("an unknown reason", (pod({"waiting": {"reason": "New"}}, phase="Pending"),), "NotStarted"),
+    ("lost node", (LOST,), "NodeLost"),
+    ("finalizer", (deleted(pod(RUNNING, phase="Running")),), "StuckTerminating"),
+    ("runs", (pod(RUNNING, phase="Running"),), None),
+    ("between two attempts", (pod(terminated(1)),), None),
+    ("the second attempt hangs", (pod(terminated(1)), replace(CREATING)), "NotStarted"),
+]
+
+
+@pytest.mark.parametrize(("pods", "category"), [pytest.param(*rest, id=name) for name, *rest in HANGS])
+def test_a_job_that_hangs_is_told_from_one_that_goes_on(pods, category):
+    found = stall(run_of(), job(active=1), pods, ())
+    assert (found.diagnosis.category if found else None) == category
+    assert found is None or found.diagnosis.hint
+
+
+def test_who_suspended_a_job_resumes_it():
+    assert stall(run_of(), job(("Suspended", ("JobSuspended", ""))), (), ()) is None
+
+
+def stalled(category: str) -> Run:
+    said = fact(RunStalled, 20, diagnosis=diagnosis(category=category))
+    return fold(run_of(), said, 1)
+
+
+def test_what_hung_for_too_long_ends_with_what_it_hung_in():
+    evidence = Evidence(pods=(CREATING,), events=(MADE, UNMOUNTED))
+    end = give_up(stalled("VolumeMount"), job(), [CREATING], evidence, after(900))
+    assert (end.diagnosis.category, end.evidence, end.at) == ("VolumeMount", evidence, after(900))
+    assert fold(run_of(), end, 1).stage is Stage.SCHEDULING_FAILED
+
+
+def test_what_hangs_in_something_else_by_now_does_not_end():
+    assert give_up(stalled("VolumeMount"), job(), [CREATING], Evidence(events=(MADE,)), after(900)) is None
+    assert give_up(stalled("VolumeMount"), job(), [pod(RUNNING)], Evidence(), after(900)) is None
+    assert give_up(run_of(), job(), [CREATING], Evidence(), after(900)) is None
+
+
+@pytest.mark.parametrize(
+    ("why", "category"), [(DEADLINE, "DeadlineExceeded"), (POLICY, "FatalExitCode"), (BACKOFF, "NodeLost")]
+)
+def test_a_job_that_failed_but_for_a_pod_that_does_not_go_has_its_own_reason(why, category):
+    target = job(("FailureTarget", why))
+    found = stall(run_of(), target, [LOST], ())
+    end = give_up(stalled(found.diagnosis.category), target, [LOST], Evidence(), after(900))
+    assert end.diagnosis.category == category
+
+
+# --- what a scheduler lacked
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        (
+            "0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient memory. preemption: 3 Too many pods.",
+            ["cpu", "memory"],
+        ),
+        ("0/2 nodes are available: 2 Insufficient nvidia.com/gpu.", ["nvidia.com/gpu"]),
+        (
+            "1 node(s) had untolerated taint {gpu: }, 1 node(s) didn't match Pod's node affinity/selector.",
+            ["a toleration of the nodes' taints", "a node that matches the affinity"],
+        ),
+        ('persistentvolumeclaim "data" not found', ["a volume"]),
+        ("no nodes available to schedule pods", ["any node"]),
+        ("0/1 nodes are available: 1 Too many pods.", ["room for one more pod"]),
+        ("0/1 nodes are available: 1 node(s) were unschedulable.", ["a node that takes new pods"]),
+        ("something else", []),
+    ],
+)
+def test_what_lacked_is_read_from_the_scheduler_s_words(message, what):
+    assert lacking(message) == what
+    assert bool(placing_advice(message)) is bool(what)
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("words", "category"),
+    [
+        (
+            'the cluster answered 422: Job.batch "x" is invalid: spec.backoffLimit: Invalid value: -1',
+            "InvalidJob",
+        ),
+        ('the cluster answered 400: admission webhook "a.b" denied the request: no', "AdmissionDenied"),
+        (
+            "the cluster answered 422: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+            "AdmissionDenied",
+        ),
+        (
+            'the cluster answered 403: jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1',
+            "QuotaExceeded",
+        ),
+        ('the cluster answered 500: Internal error: failed calling webhook "a.b"', "AdmissionFailed"),
+        (
+            'the cluster answered 403: User "nexus" cannot create resource "jobs" in API group "batch"',
+            "Forbidden",
+        ),
+        ('the cluster answered 404: namespaces "runs" not found', "NamespaceMissing"),
+        ("the cluster answered 402: pay first", "Refused"),
+        ("It could not be placed. Last: no scheduler could place it: the cluster was full", "Unreachable"),
+    ],
+)
+def test_a_refusal_is_told_by_its_words(words, category):
+    told = explain(words)
+    assert told.category == category
+    assert (
+        told.cause
+        == f"Algorithm submission was buffered, but failed to launch on the target cluster: {words}"
+    )
+    assert told.hint
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,12 @@ def test_an_event_that_was_read_has_the_id_of_the_one_that_was_written(kind):
 
 
 @every_kind
-def test_saying_a_thing_again_is_a_repeat_but_for_requests_and_tags(kind):
+def test_saying_a_thing_again_is_a_repeat_but_for_what_may_happen_again(kind):
     event = SAMPLES[kind]
     again = replace(event, at=event.at + timedelta(seconds=1))
-    assert (event_id(again) == event_id(event)) is (kind not in {"RunRequested", "RunTagged"})
+    assert (event_id(again) == event_id(event)) is (
+        kind not in {"RunRequested", "RunTagged", "RunStalled", "RunResumed"}
+    )
 
 
 @pytest.mark.parametrize("kind", ["RunFailed", "RunDeadlineExceeded", "RunSchedulingFailed"])

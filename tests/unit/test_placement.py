@@ -109,7 +109,7 @@ def test_a_run_that_timed_out_names_the_last_refusal():
 
 def test_a_refusal_for_good_is_a_scheduling_failure_with_the_cluster_s_reason():
     end = refused(folded(), "the cluster answered 422: spec.template is invalid", NOW)
-    assert end.diagnosis.category == "Refused"
+    assert end.diagnosis.category == "InvalidJob"
     assert end.diagnosis.cause == (
         "Algorithm submission was buffered, but failed to launch on the target cluster: "
         "the cluster answered 422: spec.template is invalid"

@@ -16,7 +16,9 @@ from infra.services.server import Server
 
 __all__ = ["KWOK_VERSION", "VERSION", "Kubernetes", "nodes"]
 
-_STAGES = Path(__file__).parent / "kwok.yaml"
+_HERE = Path(__file__).parent
+_STAGES = _HERE / "kwok.yaml"
+_LOGS = "kwok-logs.yaml"
 _NODES = ("node-1", "node-2")
 
 
@@ -47,6 +49,7 @@ class Kubernetes(Server):
 
     def prepare(self) -> None:
         write_credentials(self._pki, self.ports["apiserver"])
+        self.render(_HERE / _LOGS, log=str(_HERE / "container.log"))
 
     @property
     def components(self) -> Sequence[Component]:
@@ -121,6 +124,7 @@ class Kubernetes(Server):
             "service-cluster-ip-range": "10.96.0.0/16",
             "allow-privileged": "true",
             "endpoint-reconciler-type": "none",
+            "kubelet-preferred-address-types": "InternalIP",  # the names of played nodes lead nowhere
         }
 
     def _controller_manager_flags(self) -> Mapping[str, object]:
@@ -157,12 +161,13 @@ class Kubernetes(Server):
     def _kwok_flags(self) -> Mapping[str, object]:
         return {
             "kubeconfig": self._pki / "kwok.kubeconfig",
-            "config": _STAGES,
+            "config": f"{_STAGES},{self.folder / _LOGS}",
             "manage-nodes-with-label-selector": "type=kwok",
             "node-lease-duration-seconds": 10,
             "server-address": f"127.0.0.1:{self.ports['kwok']}",
             "cidr": "10.244.0.0/16",
-            "node-ip": "10.0.0.1",
+            "node-ip": "127.0.0.1",
+            "node-port": self.ports["kwok"],
         }
 
     def _api_serves(self) -> bool:

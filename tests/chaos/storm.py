@@ -1,0 +1,115 @@
+"""One storm: load, hits, calm, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from tests.chaos.load import Load
+from tests.chaos.outcome import Outcome, outcome
+from tests.chaos.targets import ROLES, Hit, Targets
+from tests.e2e.installation import Algorithms, Installation, Servers
+
+__all__ = ["storm"]
+
+_SETTINGS = {
+    # Many short Jobs are in flight at each hit, and what was interrupted is looked at soon.
+    "throttle__rate": "40",
+    "throttle__burst": "20",
+    "supervision__vanished_grace": "10s",
+    "placement__park_after": "20s",
+    "logging__level": "warning",
+}
+_GETS_ON = 10
+"""So many runs have to end after each hit, before the next."""
+_PATIENCE = 300.0
+"""Seconds in which that has to happen, and in which everything has to end at last, after the last hit."""
+
+
+async def storm(
+    folder: Path,
+    seed: int,
+    hits: Iterable[Hit],
+    rate: float,
+    going_on: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> Outcome:
+    """Hits while `going_on`, under `rate` submissions a second. Raises AssertionError where Nexus does not get on by itself."""
+    async with _installed(folder) as (nexus, algorithms):
+        load, targets = Load(nexus, seed, rate), Targets(nexus)
+        submitting = asyncio.create_task(load.run())
+        try:
+            await _gets_on(nexus, load, 1)
+            for hit in hits:
+                if not going_on():
+                    break
+                tell(f"{len(load.accepted):6d} accepted, hits {hit}")
+                await targets.hit(hit)
+                await _gets_on(nexus, load, _GETS_ON)
+        finally:
+            submitting.cancel()
+            with suppress(asyncio.CancelledError):
+                await submitting
+        tell(f"{len(load.accepted):6d} accepted, calm")
+        await _calm(nexus, load)
+        return await outcome(nexus, algorithms, load.accepted)
+
+
+@asynccontextmanager
+async def _installed(folder: Path) -> AsyncIterator[tuple[Installation, Algorithms]]:
+    servers = Servers(folder / "servers")
+    try:
+        await servers.start()
+        nexus = Installation(folder / "nexus", servers, **_SETTINGS)
+        try:
+            await nexus.prepare()
+            await nexus.start(*ROLES)
+            algorithms = Algorithms(nexus)
+            playing = asyncio.create_task(algorithms.run())
+            yield nexus, algorithms
+            playing.cancel()
+            with suppress(asyncio.CancelledError):
+                await playing
+        finally:
+            await nexus.close()
+    finally:
+        await servers.stop()
+
+
+async def _gets_on(nexus: Installation, load: Load, count: int) -> None:
+    """So many more runs were accepted, and then ended."""
+    accepted = len(load.accepted)
+
+    async def more_accepted() -> bool:
+        return len(load.accepted) >= accepted + count
+
+    await nexus.until(more_accepted, _PATIENCE)
+    expected = set(list(load.accepted)[accepted : accepted + count])
+
+    async def ended() -> bool:
+        for run in list(expected):
+            with suppress(httpx.TransportError, AssertionError):
+                if (await nexus.run(run))["state"] == "ended":
+                    expected.discard(run)
+        return not expected
+
+    await nexus.until(ended, _PATIENCE)
+
+
+async def _calm(nexus: Installation, load: Load) -> None:
+    """Wait until every accepted run has ended and its Job is gone, or until nothing has moved for long."""
+    unfinished, moved = len(load.accepted) + 1, asyncio.get_running_loop().time()
+    while unfinished and asyncio.get_running_loop().time() < moved + _PATIENCE:
+        with suppress(httpx.TransportError, KeyError):
+            now = sum([_goes_on(run) async for run in nexus.all_runs()])
+            if now != unfinished:
+                unfinished, moved = now, asyncio.get_running_loop().time()
+        await asyncio.sleep(1)
+
+
+def _goes_on(run: dict[str, object]) -> bool:
+    return run["state"] != "ended" or bool(run["jobUid"] and not run["collectedAt"])

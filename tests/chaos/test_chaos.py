@@ -1,0 +1,22 @@
+"""A short storm: everything is killed at least once, alone or together with something else."""
+
+from __future__ import annotations
+
+from tests.chaos.storm import storm
+from tests.chaos.targets import Hit
+
+HITS = [
+    Hit(["scheduler", "kafka"], 0.2, 1.0),
+    Hit(["ledger", "cassandra"], 0.2, 1.0),
+    Hit(["api", "s3"], 0.0, 1.0),
+    Hit(["apiserver", "watcher"], 0.0, 2.0),
+    Hit(["etcd", "supervisor"], 0.0, 2.0),
+    Hit(["receiver", "ledger-2", "scheduler-2"], 0.1, 1.0),
+]
+
+
+async def test_a_short_storm(tmp_path):
+    came = await storm(tmp_path, 1, HITS, 10.0, lambda: True, print)
+    assert came.clean, came
+    assert came.ended.total() == came.accepted
+    assert came.accepted > len(HITS) * 10

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import msgspec
+
+from nexus.config import Grace
+from nexus.diagnosis_page import COMMITTED, current
+from nexus.domain.diagnosis import GRACES, REFUSALS, RULES
+
+
+def test_the_committed_page_is_that_of_the_rules():
+    assert COMMITTED.read_text() == current(), "run `make diagnosis` and commit docs/diagnosis.md"
+
+
+def test_every_category_is_on_it():
+    page = current()
+    assert all(f"### {rule.category}\n" in page and rule.hint in page for rule in RULES)
+    assert all(f"| {refusal.category} |" in page for refusal in REFUSALS)
+
+
+def test_every_grace_is_configured_and_is_that_of_a_rule():
+    configured = {field.name for field in msgspec.structs.fields(Grace)}
+    assert configured == set(GRACES) == {rule.grace for rule in RULES if rule.grace}
