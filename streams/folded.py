@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from nexus.domain.run import Run
 from nexus.ports import Record, RunStore
 
 __all__ = ["rows_beyond"]
-
-from nexus.domain.run import Run
 
 _PAUSE = 0.01
 """Seconds between two looks at rows that the ledger has not folded yet."""
@@ -20,6 +19,12 @@ async def rows_beyond(store: RunStore, facts: Sequence[Record]) -> dict[str, Run
 
     Waits for the ledger: it reads the same records, and its watermark passes those that it dead-lettered.
     """
+    # A ledger folds a partition in its order, so that asking after the last fact of each again and again is enough.
+    await _folded(store, {record.position[:2]: record for record in facts}.values())
+    return await _folded(store, facts)
+
+
+async def _folded(store: RunStore, facts: Collection[Record]) -> dict[str, Run]:
     last = {record.key: record for record in facts}
     rows: dict[str, Run] = {}
     while last:

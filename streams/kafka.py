@@ -79,7 +79,7 @@ class KafkaDriver:
         *,
         consumers: str | None,
         clock: Clock,
-        batch: int = 500,
+        batch: int = 2000,
         skew: timedelta = ALLOWED_SKEW,
     ) -> None:
         self._connection = connection

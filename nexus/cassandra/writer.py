@@ -22,6 +22,8 @@ from nexus.ports import Folded
 __all__ = ["Writer"]
 
 _REMEMBERED = 20_000
+_TOGETHER = 500
+"""Runs whose lists are written in one go, and then their rows."""
 
 
 class Writer:
@@ -37,6 +39,16 @@ class Writer:
         self._listed.keep(run.id, listings(run))
 
     async def write(self, changes: Sequence[Folded]) -> None:
+        """Some at a time and side by side, so that the lists of some are written while others' rows are."""
+        outcomes = await asyncio.gather(
+            *(self._write(changes[start : start + _TOGETHER]) for start in range(0, len(changes), _TOGETHER)),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _write(self, changes: Sequence[Folded]) -> None:
         runs = [change.run for change in changes]
         new = {run.id: listings(run) for run in runs}
         ttls = {run.id: self._stamps.ttl(run.request.at) for run in runs}
