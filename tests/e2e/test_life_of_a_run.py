@@ -248,7 +248,7 @@ async def test_a_tree_is_cancelled_in_all_its_generations(nexus, policy):
 
 
 async def test_children_outlive_a_parent_that_completed(nexus):
-    parent = await nexus.submit("scripted", {"mode": "late"})
+    parent = await nexus.submit("scripted", {"mode": "sleep", "seconds": 8})
     await nexus.reached(parent, "running")
     child = await nexus.submit("hold", parentRequest={"requestId": parent, "algorithmName": "scripted"})
     await nexus.reached(child, "running")
