@@ -1,4 +1,4 @@
-"""How a serving process keeps Python's garbage collector from looking at the same objects again and again."""
+"""How a process that works through many events keeps Python's garbage collector from looking at the same objects again and again."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from nexus import heap
 from nexus.cli.render import err
 from nexus.domain.topics import DEAD_LETTERS, REQUESTS, RUNS
 from nexus.embedded.event_log import SqliteEventLog
@@ -40,6 +41,7 @@ async def fold(log: EventLog, fresh: RunStore, doing: str) -> int:
         _progress(doing) as progress,
     ):
         task = progress.add_task(doing, total=total)
+        heap.settle()
         ledger = Ledger(fresh, Journal(unread, "nexus/audit"), lambda: datetime.now(UTC))
         return await audit.fold_log(log, ledger, lambda count: progress.update(task, completed=count))
 

@@ -24,6 +24,7 @@ _HEAD = """# Benchmarks
 
 Written by `make bench`. Rates are of one small machine and of one moment; what carries over is the ratio to a bare loop that does
 the same I/O in the same run. Both sides run in turn, several times; rates are medians, ratios are medians of the rounds' ratios.
+[decisions/0007](decisions/0007-where-the-time-goes.md) says what the time is spent on.
 """
 
 _TABLE = """

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uuid_utils
 
+from nexus import heap
 from nexus.domain.events import JobCollected, JobCreated, RunCompleted, RunStarted, decode_event
 from nexus.domain.topics import DEAD_LETTERS, RUNS, requests_of
 from nexus.embedded.event_log import SqliteEventLog
@@ -96,6 +97,7 @@ async def measure(rounds: int = 5, runs: int = 10_000) -> Result:
         topics = {RUNS: 8, requests_of("standalone"): 8, DEAD_LETTERS: 1}
         log = SqliteEventLog(folder / "log.db", topics, time.time)
         await fill(log, runs)
+        heap.settle()  # as `nexus rebuild` does
         for number in range(rounds):
             for side, fold in (("bare", bare), ("ours", ours)):
                 started = time.perf_counter()
