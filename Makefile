@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test services services-stop chaos bench lint openapi diagnosis clean
+.PHONY: help demo test simulate services services-stop chaos bench lint openapi diagnosis clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,10 +27,12 @@ services: $(INSTALLED) ## Start Kafka, Cassandra, S3 and Kubernetes on this mach
 services-stop: $(INSTALLED) ## Stop them; what they hold stays
 	$(BIN)/python -m infra.services stop
 
+simulate: $(INSTALLED) ## Run SEEDS=10000 simulations, or SEED=123 with its schedule
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --kept)
+
 MINUTES ?= 20
-SEED ?= 1
 chaos: $(INSTALLED) ## Kill everything on real servers under load for MINUTES, and count what came of it
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(or $(SEED),1)
 
 bench: $(INSTALLED) ## Measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench

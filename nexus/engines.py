@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import time
 import uuid
@@ -11,6 +12,9 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import uuid_utils
 
 from nexus import __version__
 from nexus.cassandra.claims import CassandraClaims
@@ -56,14 +60,32 @@ from streams.embedded import EmbeddedDriver
 from streams.faust import FaustDriver
 from streams.kafka import KafkaDriver
 from streams.ledger import CONSUMERS
-from streams.processor import Driver, Processor
+from streams.processor import Clock, Driver, Processor
 from streams.retry import retry
 
-__all__ = ["Engines", "now"]
+__all__ = ["THIS", "Engines", "Machine"]
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+class Machine(NamedTuple):
+    """What a process finds where it runs: a name, time, chance and identities."""
+
+    name: str
+    clock: Clock
+    monotonic: Callable[[], float]
+    """Seconds."""
+    chance: Callable[[], float]
+    """From 0 to 1, for what is to be spread."""
+    new_id: Callable[[], str]
+    """Of a run: a UUIDv7."""
+
+
+THIS = Machine(
+    socket.gethostname(),
+    lambda: datetime.now(UTC),
+    time.monotonic,
+    random.random,
+    lambda: str(uuid_utils.uuid7()),
+)
 
 
 class Engines:
@@ -73,8 +95,11 @@ class Engines:
     error, because the embedded engines belong to one process.
     """
 
-    def __init__(self, config: Config, state: StateFolder | None, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, config: Config, state: StateFolder | None, stack: AsyncExitStack, machine: Machine = THIS
+    ) -> None:
         self.config = config
+        self.machine = machine
         self.url = config.http.external_url.rstrip("/") or f"http://{config.http.host}:{config.http.port}"
         self._state = state
         self._stack = stack
@@ -132,7 +157,7 @@ class Engines:
         return self._log
 
     async def journal(self, role: str) -> Journal:
-        return Journal(await self.log(), f"nexus/{role}/{socket.gethostname()}")
+        return Journal(await self.log(), f"nexus/{role}/{self.machine.name}")
 
     async def driver(
         self, processor: Processor, topics: Sequence[str], consumers: str | None, *, by_cluster: bool = False
@@ -142,13 +167,15 @@ class Engines:
         `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app.
         """
         if not self.config.kafka.servers:
-            return EmbeddedDriver(self._embedded_log(), topics, processor, consumers=consumers, clock=now)
+            return EmbeddedDriver(
+                self._embedded_log(), topics, processor, consumers=consumers, clock=self.machine.clock
+            )
         brokers = connection(self.config.kafka)
         if consumers is None:
-            return KafkaDriver(brokers, topics, processor, consumers=None, clock=now)
+            return KafkaDriver(brokers, topics, processor, consumers=None, clock=self.machine.clock)
         group = self._group(consumers)
         driver = FaustDriver if by_cluster else KafkaDriver
-        return driver(brokers, topics, processor, consumers=group, clock=now)
+        return driver(brokers, topics, processor, consumers=group, clock=self.machine.clock)
 
     @property
     def ledgers(self) -> str:
@@ -165,7 +192,7 @@ class Engines:
     async def store(self) -> RunStore:
         if self._store is None and self._on_cassandra:
             session = await self._cassandra()
-            self._store = await CassandraRunStore.open(session, self.config.cassandra, now)
+            self._store = await CassandraRunStore.open(session, self.config.cassandra, self.machine.clock)
         if self._store is None:
             store = SqliteRunStore(self._embedded("run store", "cassandra.hosts").projections)
             self._stack.callback(store.close)
@@ -232,8 +259,8 @@ class Engines:
             await self._connection(cluster),
             self.config.kubernetes.namespace,
             f"{self.config.placement.installation}-{work}",
-            holder=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
-            clock=now,
+            holder=f"{self.machine.name}-{uuid.uuid4().hex[:8]}",
+            clock=self.machine.clock,
         )
 
     async def _custom_resources(self) -> KubernetesTemplates:

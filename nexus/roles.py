@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
-import uuid_utils
 
 from api.services import Services
 from nexus.domain.admission import Window
 from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
-from nexus.engines import Engines, now
+from nexus.engines import Engines
 from nexus.journal import Journal
 from nexus.ports import Cluster
 from nexus.views import GarbageReport
@@ -26,7 +23,7 @@ from streams.garbage import Sweeper
 from streams.ledger import Ledger
 from streams.notifications import Notifications
 from streams.oversight import Oversight
-from streams.processor import Ack, Driver, Processor
+from streams.processor import Ack, Clock, Driver, Processor
 from streams.reconciler import Patience, Reconciler
 from streams.scheduler import Scheduler, Starts, Throttle
 from streams.supervisor import Supervisor
@@ -65,6 +62,7 @@ class Role:
 async def ledger(role: Role) -> None:
     """Folds the log into the projections, and announces how runs ended."""
     engines = role.engines
+    now = engines.machine.clock
     store, journal = await engines.store(), await engines.journal("ledger")
     requests = [requests_of(name) for name in engines.every_cluster()]
     await role.drive(Ledger(store, journal, now), [*requests, RUNS], engines.ledgers)
@@ -74,6 +72,7 @@ async def ledger(role: Role) -> None:
 async def supervisor(role: Role) -> None:
     """Turns observations into facts, decides what waited too long, and removes the Jobs of ended runs."""
     engines = role.engines
+    now = engines.machine.clock
     limits, removed = engines.config.supervision, engines.config.kubernetes.removed_clusters
     clusters, store, journal = (
         await engines.clusters(),
@@ -96,6 +95,7 @@ async def supervisor(role: Role) -> None:
 async def scheduler(role: Role) -> None:
     """Makes Jobs of requests, each cluster at its own pace."""
     engines = role.engines
+    machine = engines.machine
     store, journal = await engines.store(), await engines.journal("scheduler")
     for cluster in (await engines.clusters()).values():
         limits = engines.config.throttle
@@ -107,12 +107,13 @@ async def scheduler(role: Role) -> None:
             _throttle(engines),
             engines.materializer(),
             await engines.urls(),
-            now,
-            time.monotonic,
+            machine.clock,
+            machine.monotonic,
+            machine.chance,
             role.spawn,
         )
         await role.drive(placing, [requests_of(cluster.name)], f"scheduler-{cluster.name}", by_cluster=True)
-        await role.drive(Starts(placing, journal, now), [RUNS], None)
+        await role.drive(Starts(placing, journal, machine.clock), [RUNS], None)
         role.spawn(placing.run())
 
 
@@ -121,7 +122,7 @@ async def watcher(role: Role) -> None:
     journal = await role.engines.journal("watcher")
     for name, cluster in (await role.engines.clusters()).items():
         leadership = await role.engines.leadership(name, "watcher")
-        role.spawn(leadership.lead(partial(_watch, cluster, journal)))
+        role.spawn(leadership.lead(partial(_watch, cluster, journal, role.engines.machine.clock)))
 
 
 STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
@@ -133,9 +134,9 @@ STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
 """Every role without a path of its own."""
 
 
-async def _watch(cluster: Cluster, journal: Journal, _term: int) -> None:
+async def _watch(cluster: Cluster, journal: Journal, clock: Clock, _term: int) -> None:
     """Each term begins with a list of everything."""
-    await Watcher(cluster, journal, now).run()
+    await Watcher(cluster, journal, clock).run()
 
 
 async def services(role: Role) -> Services:
@@ -159,9 +160,9 @@ async def services(role: Role) -> Services:
         urls=await engines.urls(),
         materializer=engines.materializer(),
         clusters=set(engines.cluster_names()),
-        clock=now,
-        new_id=lambda: str(uuid_utils.uuid7()),
-        host=socket.gethostname(),
+        clock=engines.machine.clock,
+        new_id=engines.machine.new_id,
+        host=engines.machine.name,
         spawn=role.spawn,
         place_within=config.placement.deadline,
         settle_after=_SETTLE_AFTER,
@@ -181,7 +182,7 @@ async def _sweeper(engines: Engines, role: str) -> Sweeper:
         await engines.store(),
         await engines.payloads(),
         await engines.journal(role),
-        now,
+        engines.machine.clock,
         engines.config.placement.installation,
         Keeping(limits.job_grace, limits.payload_retention, limits.payload_grace),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -39,8 +38,8 @@ __all__ = ["Scheduler", "Starts", "Throttle"]
 
 _log = structlog.get_logger(__name__)
 
-_STALE = 1.0
-"""Seconds after which a row is read again before its Job is created."""
+_STALE = 0.5
+"""Seconds after which a row is read again before its Job is created: a short run may have come and gone meanwhile."""
 _LOOK_AGAIN = 0.05
 """Seconds before a look at a row that was not there, or at a pending window that was full."""
 
@@ -89,6 +88,7 @@ class Scheduler:
         urls: PayloadUrls,
         clock: Clock,
         monotonic: Callable[[], float],
+        chance: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._cluster = cluster
@@ -100,8 +100,11 @@ class Scheduler:
         self._urls = urls
         self._clock = clock
         self._monotonic = monotonic
+        self._chance = chance
         self._spawn = spawn
         self._attempts: dict[str, _Attempts] = {}
+        self._pending: dict[str, str] = {}
+        """The algorithm of each run that counts as pending, in the window as in the throttle."""
         self._closed_because = ""
         self._changed = asyncio.Event()
         self._free = asyncio.Semaphore(throttle.in_flight)
@@ -154,13 +157,15 @@ class Scheduler:
         """A fact of some run, or that there was none: starts and ends make room for others."""
         pending = self._throttle.pending
         pending.heard(self._monotonic())
+        if fact is None or self._pending.get(fact.request_id) != fact.algorithm:
+            return  # what is said of a run under another algorithm's name does not count
         if (_shows_start(fact) and pending.started(fact.request_id, self._monotonic())) or (
             isinstance(fact, TerminalFact) and pending.gone(fact.request_id)
         ):
-            self._release(fact.algorithm)
+            self._release(fact.request_id)
 
-    def _release(self, algorithm: str) -> None:
-        self._window.release(algorithm)
+    def _release(self, request_id: str) -> None:
+        self._window.release(self._pending.pop(request_id))
         self._changed.set()
 
     async def _reached(self) -> None:
@@ -182,7 +187,9 @@ class Scheduler:
             self._changed.clear()
             if pending.room(now) > 0 and (entry := self._window.next(now, pending.bound + pending.stuck)):
                 self._changed.set()  # a place in the window became free
-                if not pending.created(entry.request_id, now):
+                if pending.created(entry.request_id, now):
+                    self._pending[entry.request_id] = entry.algorithm
+                else:
                     self._window.release(entry.algorithm)  # the same request once more: it is counted already
                 return entry
             due = self._window.next_due(now)
@@ -203,9 +210,14 @@ class Scheduler:
             self._free.release()
 
     async def _place(self, entry: Entry[Ack]) -> None:
+        looked, identity, owner = self._monotonic(), "", ""
         run, decision = await self._decide(entry)
-        identity = await self._identity() if isinstance(decision, Create) else ""
-        if identity and await self._token() > _STALE:
+        if run and isinstance(decision, Create):
+            identity = await self._identity()
+            owner = decision.parent_uid if await self._lives(run, decision.parent_uid) else ""
+            await self._token()
+        while isinstance(decision, Create) and self._monotonic() - looked > _STALE:
+            looked = self._monotonic()
             run, decision = await self._decide(entry)
         match decision:
             case Wait():
@@ -218,7 +230,7 @@ class Scheduler:
                 await self._journal.append([fact])
                 self._done(entry)
             case Create(due, parent_uid):
-                await self._create(entry, due, parent_uid, identity)
+                await self._create(entry, due, owner if owner == parent_uid else "", identity)
 
     async def _decide(self, entry: Entry[Ack]) -> tuple[Run | None, Wait | Drop | Record | Create]:
         run = await self._store.get(entry.request_id)
@@ -236,15 +248,11 @@ class Scheduler:
             self._push_back(error)
             raise
 
-    async def _token(self) -> float:
-        """Wait for a token; the seconds that it took."""
-        asked = self._monotonic()
+    async def _token(self) -> None:
         while (wait := self._throttle.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
             await asyncio.sleep(min(wait, 1.0))
-        return self._monotonic() - asked
 
-    async def _create(self, entry: Entry[Ack], run: Run, parent_uid: str, identity: str) -> None:
-        owner = parent_uid if await self._lives(run, parent_uid) else ""
+    async def _create(self, entry: Entry[Ack], run: Run, owner: str, identity: str) -> None:
         job = self._materializer.job(run.request, await self._payload_url(run), owner)
         started = self._monotonic()
         try:
@@ -317,11 +325,12 @@ class Scheduler:
         """No Job comes of this entry."""
         self._attempts.pop(entry.request_id, None)
         if self._throttle.pending.gone(entry.request_id):
-            self._release(entry.algorithm)
+            self._release(entry.request_id)
         entry.token()
 
     def _put_back(self, entry: Entry[Ack], delay: float) -> None:
         self._throttle.pending.gone(entry.request_id)
+        self._pending.pop(entry.request_id, None)
         if entry.partition in self._mine:
             self._window.put_back(entry, self._monotonic() + delay)
         else:
@@ -336,7 +345,7 @@ class Scheduler:
         attempts.count += 1
         attempts.last = error
         _log.warning("create_waits", run=entry.request_id, attempt=attempts.count, problem=str(error))
-        delay = retry_delay(attempts.count, random.random())  # noqa: S311 - spreads retries
+        delay = retry_delay(attempts.count, self._chance())
         try:
             run = await self._store.get(entry.request_id)
             again = self._clock() + timedelta(seconds=delay)

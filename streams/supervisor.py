@@ -36,11 +36,13 @@ class Supervisor:
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())
-        # Each observation says all that its watcher knows, so of several the last is enough.
-        latest = {event.request_id: event for _, event in events if isinstance(event, RunObserved)}
-        runs = await self._store.get_many(list(latest))
+        observed: dict[str, list[RunObserved]] = {}
+        for _, event in events:
+            if isinstance(event, RunObserved):
+                observed.setdefault(event.request_id, []).append(event)
+        runs = await self._store.get_many(list(observed))
         facts = await asyncio.gather(
-            *(self._judge(run, seen) for run in runs.values() if _concerns(seen := latest[run.id], run))
+            *(self._judge(run, seen) for run in runs.values() if (seen := _latest(observed[run.id], run)))
         )
         await self._journal.append(fact for some in facts for fact in some)
         for delivery in batch:
@@ -53,7 +55,7 @@ class Supervisor:
         facts = list(_progress(run, seen, self._clock()))
         if not run.ended and (said := await self._last_words(run, seen)):
             facts.append(said)
-        if run.ended or not (seen.gone or (seen.job and seen.job.ended)):
+        if run.ended or not _shows_end(seen):
             return facts
         # An algorithm reports before it exits, and a cancel is written before it deletes: what was said until now
         # must be in the row before silence means anything.
@@ -96,6 +98,20 @@ class Supervisor:
         return EvidenceRecorded(
             request_id=run.id, algorithm=run.request.algorithm, at=self._clock(), evidence=evidence
         )
+
+
+def _latest(observed: Sequence[RunObserved], run: Run) -> RunObserved | None:
+    """Each says all that its watcher knows, so of several the last is enough; but a watcher that was replaced may be
+    heard after its successor, and what it last saw does not undo an end.
+    """
+    concerning = [seen for seen in observed if _concerns(seen, run)]
+    ends = [seen for seen in concerning if _shows_end(seen)]
+    telling = ends or concerning
+    return telling[-1] if telling else None
+
+
+def _shows_end(seen: RunObserved) -> bool:
+    return seen.gone or (seen.job is not None and seen.job.ended)
 
 
 def _concerns(seen: RunObserved, run: Run) -> bool:

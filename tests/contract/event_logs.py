@@ -15,8 +15,10 @@ from nexus.kafka.admin import Admin, Topic
 from nexus.kafka.client import connection
 from nexus.kafka.event_log import KafkaEventLog
 from nexus.ports import EventLog
+from tests.contract.at_once import AtOnce
+from tests.simulation.log import Broker, SimulatedLog
 
-__all__ = ["EmbeddedLogs", "KafkaLogs", "Logs", "kafka_topics"]
+__all__ = ["EmbeddedLogs", "KafkaLogs", "Logs", "SimulatedLogs", "kafka_topics"]
 
 
 class Logs(Protocol):
@@ -41,6 +43,19 @@ class EmbeddedLogs:
     async def close(self) -> None:
         if self._open is not None:
             self._open.close()
+
+
+class SimulatedLogs:
+    def __init__(self) -> None:
+        ticks = itertools.count(1.0)
+        self._broker = Broker(lambda _: next(ticks))
+
+    async def open(self, topics: Mapping[str, int]) -> EventLog:
+        self._broker.add(topics)
+        return SimulatedLog(self._broker, AtOnce())
+
+    async def close(self) -> None:
+        pass
 
 
 class KafkaLogs:

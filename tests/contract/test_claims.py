@@ -10,17 +10,22 @@ from nexus.cassandra.claims import CassandraClaims
 from nexus.embedded.claims import SqliteClaims
 from nexus.ports import Claim
 from tests.cassandra import cassandra_session
+from tests.contract.at_once import AtOnce
+from tests.simulation.stores import ClaimsModel, SimulatedClaims
 
 
-@pytest.fixture(params=["embedded", "cassandra"])
+@pytest.fixture(params=["embedded", "simulated", "cassandra"])
 def server(request):
     """How to reach the engine, where it is one that is reached."""
-    return None if request.param == "embedded" else request.getfixturevalue("cassandra_schema")
+    local = request.param in {"embedded", "simulated"}
+    return request.param if local else request.getfixturevalue("cassandra_schema")
 
 
 @pytest.fixture
 async def claims(server, tmp_path):
-    if server is None:
+    if server == "simulated":
+        yield SimulatedClaims(ClaimsModel(), AtOnce())
+    elif server == "embedded":
         claims = SqliteClaims(tmp_path / "claims.db")
         yield claims
         claims.close()

@@ -13,7 +13,7 @@ from nexus.config import Kafka
 from nexus.domain.errors import ConfigError, NexusError
 from nexus.domain.topics import NewRecord
 from nexus.ports import EventLog
-from tests.contract.event_logs import EmbeddedLogs, KafkaLogs, Logs, kafka_topics
+from tests.contract.event_logs import EmbeddedLogs, KafkaLogs, Logs, SimulatedLogs, kafka_topics
 
 
 class Opener:
@@ -31,11 +31,13 @@ class Opener:
         await self._logs.close()
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["embedded", "simulated", "kafka"])
 async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     async with AsyncExitStack() as stack:
         if request.param == "embedded":
             opener = Opener(EmbeddedLogs(tmp_path), "one", "other")
+        elif request.param == "simulated":
+            opener = Opener(SimulatedLogs(), "one", "other")
         else:
             kafka = Kafka(servers=request.getfixturevalue("kafka_server"))
             topics = await stack.enter_async_context(kafka_topics(kafka, [4, 1]))

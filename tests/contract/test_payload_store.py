@@ -17,7 +17,9 @@ from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.payload_urls import SignedUrls
 from nexus.ports import StoredPayload
 from nexus.s3 import PresignedUrls, S3PayloadStore
+from tests.contract.at_once import AtOnce
 from tests.factories import after, run_requested
+from tests.simulation.stores import SimulatedPayloads
 
 BUCKET = "contract"
 
@@ -56,11 +58,14 @@ async def s3(settings):
     await store.close()
 
 
-@pytest.fixture(params=["embedded", "s3"])
+@pytest.fixture(params=["embedded", "simulated", "s3"])
 def payloads(request, tmp_path):
-    return (
-        FolderPayloadStore(tmp_path / "p") if request.param == "embedded" else request.getfixturevalue("s3")
-    )
+    match request.param:
+        case "embedded":
+            return FolderPayloadStore(tmp_path / "p")
+        case "simulated":
+            return SimulatedPayloads({}, lambda: datetime.now(UTC), AtOnce())
+    return request.getfixturevalue("s3")
 
 
 async def test_bytes_come_back_as_they_were(payloads, key):

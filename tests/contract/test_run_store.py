@@ -13,23 +13,27 @@ from nexus.domain.run import Run, Stage, begin, fold
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.ports import Folded, FoldedFact, Partition, RunFilter
 from tests.cassandra import cassandra_store
+from tests.contract.at_once import AtOnce
 from tests.factories import run_requested
+from tests.simulation.stores import Projections, SimulatedRunStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, OTHER = Partition("nexus.runs", 0), Partition("nexus.runs", 1)
 
 
-@pytest.fixture(params=["embedded", "cassandra", "keyspaces"])
+@pytest.fixture(params=["embedded", "simulated", "cassandra", "keyspaces"])
 def server(request):
     """How to reach the engine, where it is one that is reached."""
-    if request.param == "embedded":
-        return None
+    if request.param in {"embedded", "simulated"}:
+        return request.param
     return replace(request.getfixturevalue("cassandra_schema"), flavour=request.param)
 
 
 @pytest.fixture
 async def store(server, tmp_path):
-    if server is None:
+    if server == "simulated":
+        yield SimulatedRunStore(Projections(), AtOnce())
+    elif server == "embedded":
         store = SqliteRunStore(tmp_path / "projections.db")
         yield store
         store.close()

@@ -192,6 +192,14 @@ async def test_cancel_of_a_finished_run_changes_nothing_and_is_recorded(nexus):
     assert "RunCancelled" in await nexus.event_types(run_id)
 
 
+async def test_the_same_cancel_is_one_fact_whether_or_not_its_policy_is_named(nexus):
+    run_id = await nexus.submit("hold")
+    await nexus.cancel("hold", run_id)
+    await nexus.cancel("hold", run_id, cancellationPolicy="Background")
+    await nexus.ended(run_id)
+    assert (await nexus.event_types(run_id)).count("RunCancelled") == 1
+
+
 async def test_completion_after_a_cancel_changes_nothing(nexus):
     run_id = await nexus.submit("hold")
     await nexus.reached(run_id, "running")

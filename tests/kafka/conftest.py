@@ -27,10 +27,11 @@ class OwnBroker(Broker):
         os.kill(self._pid(), signal.SIGCONT)
 
     def _pid(self) -> int:
+        # What has ended, and is not waited for yet, has no command line.
         [pid] = [
             process.pid
-            for process in psutil.Process().children(recursive=True)
-            if str(self.folder) in " ".join(process.cmdline())
+            for process in psutil.process_iter(["cmdline"])
+            if str(self.folder) in " ".join(process.info["cmdline"] or ())
         ]
         return pid
 

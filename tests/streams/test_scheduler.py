@@ -65,6 +65,7 @@ class Scheduling:
             SignedUrls(SIGNER),
             installation.clock,
             installation.clock.monotonic,
+            lambda: 0.5,
             installation.spawn,
         )
         self._tasks = [
@@ -583,6 +584,32 @@ async def test_the_token_bucket_holds(nexus):
         assert last - first + 1 <= burst + rate * seconds + 1e-3
 
 
+async def test_what_ends_while_it_waits_for_a_token_is_not_created(nexus, monkeypatch):
+    get, looked_at = nexus.store.get, []
+
+    async def seen(request_id):
+        looked_at.append(request_id)
+        return await get(request_id)
+
+    await nexus.queued(1)
+    await nexus.queued(2)
+    monkeypatch.setattr(nexus.store, "get", seen)
+    scheduling = Scheduling(nexus, rate=2, burst=1).run()
+    await nexus.until(lambda: set(looked_at) == {run_id(1), run_id(2)}, passing=0)
+    [first] = nexus.cluster.placed
+    other = run_id(2) if first == run_id(1) else run_id(1)
+    await nexus.say(cancelled(request_id=other))
+    await nexus.reaches(other, lambda run: run.ended, passing=0)
+    nexus.clock.advance(0.6)
+
+    async def consumed() -> bool:
+        return await nexus.committed("scheduler", REQUESTS) == await nexus.ends(REQUESTS)
+
+    await nexus.until(consumed, passing=0)
+    assert nexus.cluster.placed == [first]
+    await scheduling.settled()
+
+
 async def test_the_pending_window_holds(nexus):
     """No more Jobs than that are pending; each start that is heard makes room for one."""
     nexus.cluster.holds_starts = True
@@ -623,6 +650,18 @@ async def test_a_run_that_ends_before_its_start_is_heard_counts_as_a_start(nexus
         await nexus.say(completed(request_id=run_id(number)))
     await nexus.until(lambda: scheduling.pending.pending == 0)
     assert scheduling.pending.bound == 5
+
+
+async def test_a_report_under_another_name_makes_no_room_and_takes_none(nexus):
+    scheduling = Scheduling(nexus, pending=1)
+    await nexus.say(*(nexus.request(number) for number in range(2)))
+    await filled(scheduling, nexus, 2)
+    scheduling.run()
+    await placed(nexus, run_id(0))
+    await nexus.say(completed(request_id=run_id(0), algorithm="another"))
+    await nexus.say(completed(request_id=run_id(0)))
+    await placed(nexus, run_id(1))
+    await scheduling.settled()
 
 
 async def test_a_full_window_stops_the_reading(nexus):

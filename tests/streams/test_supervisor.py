@@ -215,6 +215,20 @@ async def test_many_observations_of_an_end_are_one_fact(nexus):
     assert len(await ends_of(nexus)) == 1
 
 
+async def test_an_end_stands_although_a_watcher_that_was_replaced_is_heard_later(installation):
+    installation.start_ledger()
+    running = await installation.placed()
+    installation.cluster.end(RUN, 1)
+    ended = installation.cluster.jobs[RUN]
+    seen = [
+        run_observed(request_id=RUN, job=job, cluster_id=installation.cluster.uid) for job in (ended, running)
+    ]
+    await installation.say(*seen)
+    installation.start_supervisor()
+    row = await installation.reaches(RUN, lambda run: run.ended)
+    assert row.stage is Stage.FAILED
+
+
 async def _count(nexus: Installation, least: int) -> bool:
     return len(await nexus.said(OBSERVATIONS)) >= least
 

@@ -1,0 +1,125 @@
+"""One seed: a Nexus in bad weather, then in good weather, then nothing that should not be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from nexus.journal import Journal
+from streams.audit import fold_log, verify
+from streams.ledger import Ledger
+from tests.simulation.chance import Chance
+from tests.simulation.clients import Clients
+from tests.simulation.faults import Faults, Trace
+from tests.simulation.installation import Installation
+from tests.simulation.invariants import Invariants
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.stores import Projections, SimulatedRunStore
+from tests.simulation.weather import Weather
+
+__all__ = ["Outcome", "simulate"]
+
+_STORM = (4.0, 20.0)
+"""Seconds of bad weather."""
+_PATIENCE = 240.0
+"""Seconds after that in which everything must have ended."""
+_AFTER = 6.0
+"""Seconds for which nothing may happen then."""
+
+
+class Outcome(NamedTuple):
+    """`broken`: what did not hold. `trace`: what happened."""
+
+    seed: int
+    broken: list[str]
+    trace: Trace
+    injected: Counter[str]
+    runs: int
+    seconds: float
+    """Of virtual time."""
+    steps: int
+
+
+def simulate(seed: int, without: Sequence[str] = ()) -> Outcome:
+    chance = Chance(seed)
+    loop = VirtualLoop(chance.child("loop"))
+    trace = Trace()
+    faults = Faults(chance.child("faults"), without)
+    problems: list[str] = []
+
+    def note(_: object, context: dict[str, Any]) -> None:
+        # Of the killed, nobody asks what became of their calls.
+        if "callback" in context["message"] or "Task exception" in context["message"]:
+            problems.append(f"simulation: {context['message']}: {context.get('exception')!r}")
+
+    loop.set_exception_handler(note)
+    installation = Installation(loop, chance, faults, trace)
+    invariants = Invariants(installation)
+    clients = Clients(installation, chance.child("clients"))
+    weather = Weather(installation, chance.child("weather"))
+    direction = _direct(installation, clients, weather, invariants, chance)
+    try:
+        task = loop.within(loop.world, lambda: loop.create_task(direction))
+        loop.run_until_complete(task)
+    except RuntimeError as error:
+        invariants.broken.append(f"quiescence: {error}")
+    finally:
+        installation.close()
+        loop.close()
+    invariants.broken += problems
+    runs = len(installation.projections.rows)
+    return Outcome(seed, invariants.broken, trace, faults.injected, runs, loop.time(), loop.steps)
+
+
+async def _direct(
+    installation: Installation, clients: Clients, weather: Weather, invariants: Invariants, chance: Chance
+) -> None:
+    loop = installation.loop
+    for slot in installation.slots:
+        installation.start(slot)
+    storm = chance.between(*_STORM)
+    clients.begin(1 + chance.below(8), storm)
+    weather.begin()
+    await asyncio.sleep(storm)
+    installation.heal()
+    if len(installation.sites) > 1 and chance.one_in(4):
+        installation.lose_a_cluster()
+    give_up = loop.time() + _PATIENCE
+    while clients.busy or invariants.unfinished():
+        if loop.time() > give_up:
+            invariants.broken += [f"quiescence: {left}" for left in invariants.unfinished()]
+            break
+        await asyncio.sleep(1.0)
+    else:
+        await asyncio.sleep(_AFTER)
+    invariants.check(clients)
+    invariants.broken += await _differences(installation)
+
+
+async def _differences(installation: Installation) -> list[str]:
+    """Between the projections and a fresh fold of the log."""
+    log, network = installation.log, installation.network
+    there = SimulatedRunStore(installation.projections, network)
+    fresh = SimulatedRunStore(Projections(), network)
+    reader = _Reader(log)
+    await fold_log(reader, Ledger(fresh, Journal(reader, "simulation"), lambda: None))
+    found = await verify(there, fresh)
+    return [f"fresh fold: {it.request_id}: {it.problem} {it.fields}" for it in found.differences]
+
+
+class _Reader:
+    """The log of a fold that says nothing."""
+
+    def __init__(self, broker) -> None:
+        self._broker = broker
+
+    async def topics(self):
+        return self._broker.counts
+
+    async def read(self, topic, partition, offset, limit):
+        return self._broker.partitions[topic, partition][offset : offset + limit]
+
+    async def append(self, records):
+        return []
