@@ -61,7 +61,7 @@ class Supervisor:
         # must be in the row before silence means anything.
         await passed(self._store, self._clock())
         now_known = await self._store.get(run.id)
-        if now_known is None or now_known.ended:
+        if now_known is None or now_known.ended or not _concerns(seen, now_known):
             return facts
         end = await self._end(now_known, seen)
         return [*facts, end] if end else facts

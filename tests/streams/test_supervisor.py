@@ -229,6 +229,35 @@ async def test_an_end_stands_although_a_watcher_that_was_replaced_is_heard_later
     assert row.stage is Stage.FAILED
 
 
+async def test_what_became_of_an_earlier_job_says_nothing_of_the_one_that_is_known_now(
+    installation, monkeypatch
+):
+    """The first was deleted before anybody said that it was there, and its observation is judged when the second is."""
+    ledger = installation.start_ledger()
+    first = await installation.placed(said=False)
+    await installation.caught_up()
+    await installation.stop(ledger)
+    installation.cluster.lose(RUN)
+    gone = run_observed(request_id=RUN, job=first, gone=True, cluster_id=installation.cluster.uid)
+    await installation.say(gone)
+    get_many, read = installation.store.get_many, []
+
+    async def seen(request_ids):
+        rows = await get_many(request_ids)
+        read.extend(rows.values())
+        return rows
+
+    monkeypatch.setattr(installation.store, "get_many", seen)
+    installation.start_supervisor()
+    [row] = await installation.until(lambda: read)
+    second = (await installation.cluster.create(MATERIALIZER.job(row.request, "http://payload"))).job
+    await installation.say(installation.created(second))
+    installation.start_ledger()
+    await judged(installation)
+    row = await installation.store.get(RUN)
+    assert (row.stage, row.job_uid) == (Stage.RUNNING, second.metadata.uid)
+
+
 async def _count(nexus: Installation, least: int) -> bool:
     return len(await nexus.said(OBSERVATIONS)) >= least
 
