@@ -68,7 +68,7 @@ class SimulatedCluster(Cluster):
         name = job["metadata"]["name"]
         process = current_process()
         run = job["metadata"]["annotations"][REQUEST_ID]
-        row, read = process.seen.get(run, (None, 0.0))
+        row, read = process.seen.get((asyncio.current_task(), run), (None, 0.0))
         age = self._site.loop.lived(process) - read
 
         def make() -> Created:

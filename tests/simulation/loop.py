@@ -45,8 +45,8 @@ class Process:
         """Those that a stop cancels."""
         self.stood_still = 0.0
         """Seconds, in all."""
-        self.seen: dict[str, tuple[Any, float]] = {}
-        """The row of each run as it last read it, None where there was none, and when by its own count of time."""
+        self.seen: dict[tuple[object, str], tuple[Any, float]] = {}
+        """The row of each run as each task last read it, None where there was none, and when by its own count of time."""
 
     def __repr__(self) -> str:
         return self.name

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["MUTATIONS", "Mutation"]
+__all__ = ["MUTATIONS", "Caught", "Mutation", "catch"]
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = _ROOT / "docs" / "simulation.md"
@@ -242,10 +242,10 @@ class Caught(NamedTuple):
 def main(*, check: bool) -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         numbered = enumerate(MUTATIONS)
-        found = list(pool.map(lambda one: _try(Path(folder) / str(one[0]), one[1]), numbered))
-    missed = [caught.mutation for caught in found if not caught.seeds]
-    for caught in found:
-        print(f"{caught.mutation.law}: {caught.mutation.what}: {caught.by} (seed {caught.seeds})")
+        found = list(pool.map(lambda one: catch(Path(folder) / str(one[0]), one[1]), numbered))
+    missed = [one.mutation for one in found if not one.seeds]
+    for one in found:
+        print(f"{one.mutation.law}: {one.mutation.what}: {one.by} (seed {one.seeds})")
     for mutation in missed:
         print(f"NOT CAUGHT: {mutation.law}: {mutation.what}")
     if not check and not missed:
@@ -253,7 +253,8 @@ def main(*, check: bool) -> int:
     return bool(missed)
 
 
-def _try(folder: Path, mutation: Mutation) -> Caught:
+def catch(folder: Path, mutation: Mutation) -> Caught:
+    """Break a copy of the tree in that folder, which is made, and run seeds there until one catches it."""
     _break(folder, mutation)
     command = [
         sys.executable,

@@ -41,11 +41,11 @@ class Network:
         self._trace.say(self._loop.time(), who, what)
 
     def saw(self) -> Callable[[str, object], None]:
-        """Notes what this process reads of a run, and when by its own count of time."""
-        process = current_process()
+        """Notes what this task reads of a run, and when by its process's own count of time."""
+        process, task = current_process(), asyncio.current_task()
 
         def note(run: str, row: object) -> None:
-            process.seen[run] = row, self._loop.lived(process)
+            process.seen[task, run] = row, self._loop.lived(process)
 
         return note
 
