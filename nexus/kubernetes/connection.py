@@ -88,7 +88,7 @@ class Connection:
         """Raises ConfigError where there are no credentials; the API server is not asked yet."""
         self._access = await self._load()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_IN_FLIGHT), trust_env=True, read_bufsize=_BUFFER
+            connector=aiohttp.TCPConnector(limit=_IN_FLIGHT), read_bufsize=_BUFFER
         )
 
     async def close(self) -> None:

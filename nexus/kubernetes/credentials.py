@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from kubernetes.aio.client import Configuration
@@ -79,10 +81,17 @@ def from_service_account() -> Load:
 
 def _access(configuration: Configuration) -> Access:
     rest = RESTClientObject(configuration)
+    host = str(configuration.host).rstrip("/")
     return Access(
-        host=str(configuration.host).rstrip("/"),
+        host=host,
         ssl=rest.ssl_context,
         server_name=configuration.tls_server_name or None,
-        proxy=configuration.proxy or None,
+        proxy=configuration.proxy or _proxy_to(host),
         configuration=configuration,
     )
+
+
+def _proxy_to(host: str) -> str | None:
+    """That of the environment (HTTPS_PROXY, NO_PROXY), looked up once: aiohttp would at each request, and read .netrc too."""
+    url = urlsplit(host)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)

@@ -127,3 +127,32 @@ async def test_a_reader_is_told_that_nothing_happened(disturbed: Disturbed) -> N
     with pytest.raises(Unavailable) as lost:
         await reading
     assert not isinstance(lost.value, OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".example"}, None),
+    ],
+)
+async def test_the_environment_may_name_a_proxy(
+    environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        for each in (name, name.lower()):
+            monkeypatch.delenv(each, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "kubeconfig"
+    cluster = {"name": "eu", "cluster": {"server": "https://eu.example:6443"}}
+    context = {"name": "eu", "context": {"cluster": "eu", "user": "eu"}}
+    user = {"name": "eu", "user": {"token": "a token"}}
+    file.write_text(
+        yaml.safe_dump(
+            {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "eu"}
+        )
+    )
+    assert (await from_kubeconfig(file)()).proxy == proxy

@@ -14,7 +14,7 @@ from nexus.cassandra.driver import Write
 from nexus.cassandra.run_store import CassandraRunStore
 from nexus.domain.events import RunCompleted, RunRequested
 from nexus.domain.run import Run
-from nexus.engines import now
+from nexus.engines import THIS
 from tests.bench.figures import Pair
 from tests.bench.load import Load, post
 from tests.bench.real.log import append, facts_of, make_requests, opened_log
@@ -72,7 +72,7 @@ async def measure(servers: BenchServers, rounds: int = 3, count: int = 10_000) -
 @asynccontextmanager
 async def opened_store(site: Site) -> AsyncIterator[CassandraRunStore]:
     async with await open_session(site.cassandra) as session:
-        yield await CassandraRunStore.open(session, site.cassandra, now)
+        yield await CassandraRunStore.open(session, site.cassandra, THIS.clock)
 
 
 @asynccontextmanager

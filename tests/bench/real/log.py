@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import msgspec
-import uuid_utils
 from msgspec.structs import replace
 
 from nexus.domain.events import JobCollected, JobCreated, RunCompleted, RunRequested, RunStarted
 from nexus.domain.payload import payload_path
 from nexus.domain.topics import RUNS
-from nexus.engines import now
+from nexus.engines import THIS
 from nexus.journal import Journal
 from nexus.kafka.event_log import KafkaEventLog
 from tests.bench.real.servers import Site
@@ -49,7 +48,7 @@ def make_requests(count: int) -> list[RunRequested]:
     first = run_requested(algorithm="brief", spec=spec, payload=_PAYLOAD, tag="bench")
     made = []
     for _ in range(count):
-        key, at = str(uuid_utils.uuid7()), now()
+        key, at = THIS.new_id(), THIS.clock()
         made.append(
             replace(
                 first,

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from nexus.cassandra.run_store import CassandraRunStore
 from nexus.domain.events import decode_event
 from nexus.domain.topics import RUNS, requests_of
-from nexus.engines import now
+from nexus.engines import THIS
 from nexus.journal import Journal
 from nexus.kafka.event_log import KafkaEventLog
 from streams.audit import fold_log
@@ -54,9 +54,9 @@ async def measure(servers: BenchServers, rounds: int = 3, count: int = 5_000) ->
 async def _rebuilt(site: Site, log: KafkaEventLog) -> float:
     """Seconds."""
     async with cassandra_session(site.cassandra) as session:
-        store = await CassandraRunStore.open(session, site.cassandra, now)
+        store = await CassandraRunStore.open(session, site.cassandra, THIS.clock)
         started = time.perf_counter()
-        await fold_log(log, Ledger(store, Journal(log, "nexus/bench"), now))
+        await fold_log(log, Ledger(store, Journal(log, "nexus/bench"), THIS.clock))
         return time.perf_counter() - started
 
 

@@ -19,7 +19,7 @@ from nexus.cassandra.writer import Writer
 from nexus.config import Cassandra
 from nexus.domain.events import Fact, RunRequested, encode_event, event_id
 from nexus.domain.run import Run, begin, fold
-from nexus.engines import now
+from nexus.engines import THIS
 from nexus.ports import Folded, FoldedFact
 
 __all__ = ["BareDriver", "Ledgered"]
@@ -44,7 +44,7 @@ class Ledgered:
     def __init__(self, config: Cassandra) -> None:
         self._session: Any = _Collector()
         statements = texts(timestamps=True)
-        stamps = Stamps(config.row_lifetime, now, True)
+        stamps = Stamps(config.row_lifetime, THIS.clock, True)
         self._writer = Writer(self._session, statements, stamps, Lists(self._session, statements, stamps))
         self._runs: dict[str, Run] = {}
         self._offset = 0
