@@ -195,6 +195,7 @@ class Throttle(_Section, frozen=True):
     """How many requests a scheduler looks ahead over."""
     window_bytes: Size = Size(64 * 1024**2)
     in_flight: Count = 32
+    """Creates that an API server has not answered yet."""
 
 
 class Supervision(_Section, frozen=True):

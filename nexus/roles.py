@@ -23,9 +23,10 @@ from streams.garbage import Sweeper
 from streams.ledger import Ledger
 from streams.notifications import Notifications
 from streams.oversight import Oversight
+from streams.placing import Pace, Placer
 from streams.processor import Ack, Clock, Driver, Processor
 from streams.reconciler import Patience, Reconciler
-from streams.scheduler import Scheduler, Starts, Throttle
+from streams.scheduler import Scheduler, Starts
 from streams.supervisor import Supervisor
 from streams.watcher import Watcher
 
@@ -97,16 +98,26 @@ async def scheduler(role: Role) -> None:
     engines = role.engines
     machine = engines.machine
     store, journal = await engines.store(), await engines.journal("scheduler")
+    limits, placement = engines.config.throttle, engines.config.placement
     for cluster in (await engines.clusters()).values():
-        limits = engines.config.throttle
-        placing = Scheduler(
+        placer = Placer(
             cluster,
             store,
             journal,
-            Window[Ack](limits.window, limits.window_bytes),
-            _throttle(engines),
+            Pace(TokenBucket(limits.rate, limits.burst), limits.in_flight),
+            placement.denied_grace,
             engines.materializer(),
             await engines.urls(),
+            machine.clock,
+            machine.monotonic,
+        )
+        placing = Scheduler(
+            placer,
+            store,
+            journal,
+            Window[Ack](limits.window, limits.window_bytes),
+            _pending(engines),
+            placement.park_after,
             machine.clock,
             machine.monotonic,
             machine.chance,
@@ -188,15 +199,12 @@ async def _sweeper(engines: Engines, role: str) -> Sweeper:
     )
 
 
-def _throttle(engines: Engines) -> Throttle:
+def _pending(engines: Engines) -> PendingWindow:
     limits = engines.config.throttle
-    pending = PendingWindow(
+    return PendingWindow(
         floor=limits.pending_floor,
         ceiling=limits.pending_ceiling,
         target_wait=limits.target_wait.total_seconds(),
         grace=limits.pending_grace.total_seconds(),
         stuck_ceiling=limits.stuck_ceiling,
     )
-    placement = engines.config.placement
-    bucket = TokenBucket(limits.rate, limits.burst)
-    return Throttle(bucket, pending, placement.park_after, limits.in_flight, placement.denied_grace)

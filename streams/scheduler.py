@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, TypeGuard
 
 import msgspec
@@ -16,30 +15,25 @@ from nexus.domain.errors import NexusError, Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
     Fact,
-    JobCreated,
     RunCompleted,
     RunDeferred,
     RunFailed,
-    RunSchedulingFailed,
     RunStarted,
     TerminalFact,
 )
-from nexus.domain.job import Materializer, is_ours
-from nexus.domain.observed import JobView
-from nexus.domain.placement import Create, Drop, Record, Wait, is_for_good, place, refused
 from nexus.domain.run import Run
-from nexus.domain.throttle import PendingWindow, TokenBucket
+from nexus.domain.throttle import PendingWindow
 from nexus.journal import Journal
-from nexus.ports import Cluster, Partition, PayloadUrls, RunStore
+from nexus.ports import Partition, RunStore
+from streams.placing import Placed, Placer
 from streams.processor import Ack, Clock, Delivery
-from streams.retry import retry
 
-__all__ = ["Scheduler", "Starts", "Throttle"]
+__all__ = ["Scheduler", "Starts"]
 
 _log = structlog.get_logger(__name__)
 
-_STALE = 0.5
-"""Seconds after which a row is read again before its Job is created: a short run may have come and gone meanwhile."""
+_SERVED = 2
+"""Requests at a time for each create in flight: of the others the rows are read, or the facts of their Jobs appended."""
 _LOOK_AGAIN = 0.05
 """Seconds before a look at a row that was not there, or at a pending window that was full."""
 
@@ -62,52 +56,38 @@ class _Attempts(msgspec.Struct):
     last: NexusError
 
 
-class Throttle(msgspec.Struct, frozen=True):
-    """The two measures of one cluster, how long a refused request is held before it is parked, and how long a denial
-    is no refusal for good.
-    """
-
-    bucket: TokenBucket
-    pending: PendingWindow
-    park_after: timedelta
-    in_flight: int
-    denied_grace: timedelta
-
-
 class Scheduler:
     """A request stays unacknowledged until its Job exists, or it is known that none will."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        placer: Placer,
         store: RunStore,
         journal: Journal,
         window: Window[Ack],
-        throttle: Throttle,
-        materializer: Materializer,
-        urls: PayloadUrls,
+        pending: PendingWindow,
+        park_after: timedelta,
         clock: Clock,
         monotonic: Callable[[], float],
         chance: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        self._cluster = cluster
+        """A request that has been refused for `park_after` is parked."""
+        self._placer = placer
         self._store = store
         self._journal = journal
         self._window = window
-        self._throttle = throttle
-        self._materializer = materializer
-        self._urls = urls
+        self._starting = pending
+        self._park_after = park_after
         self._clock = clock
         self._monotonic = monotonic
         self._chance = chance
         self._spawn = spawn
         self._attempts: dict[str, _Attempts] = {}
         self._pending: dict[str, str] = {}
-        """The algorithm of each run that counts as pending, in the window as in the throttle."""
-        self._closed_because = ""
+        """The algorithm of each run that counts as pending, in both windows."""
         self._changed = asyncio.Event()
-        self._free = asyncio.Semaphore(throttle.in_flight)
+        self._free = asyncio.Semaphore(_SERVED * placer.pace.in_flight)
         self._mine: frozenset[int] = frozenset()
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
@@ -116,7 +96,7 @@ class Scheduler:
         for lost in self._mine - numbers:
             self._window.drop_partition(lost)
         self._mine = numbers
-        self._throttle.bucket.share(len(mine) / len(every), self._monotonic())
+        self._placer.pace.bucket.share(len(mine) / len(every), self._monotonic())
         self._changed.set()
 
     async def process(self, batch: Sequence[Delivery]) -> None:
@@ -147,7 +127,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Until cancelled: admit one request after the other, as fast as the throttle lets them."""
-        await self._reached()
+        await self._placer.reached()
         while True:
             await self._free.acquire()
             entry = await self._next()
@@ -155,12 +135,11 @@ class Scheduler:
 
     def heard(self, fact: Fact | None) -> None:
         """A fact of some run, or that there was none: starts and ends make room for others."""
-        pending = self._throttle.pending
-        pending.heard(self._monotonic())
+        self._starting.heard(self._monotonic())
         if fact is None or self._pending.get(fact.request_id) != fact.algorithm:
             return  # what is said of a run under another algorithm's name does not count
-        if (_shows_start(fact) and pending.started(fact.request_id, self._monotonic())) or (
-            isinstance(fact, TerminalFact) and pending.gone(fact.request_id)
+        if (_shows_start(fact) and self._starting.started(fact.request_id, self._monotonic())) or (
+            isinstance(fact, TerminalFact) and self._starting.gone(fact.request_id)
         ):
             self._release(fact.request_id)
 
@@ -168,26 +147,16 @@ class Scheduler:
         self._window.release(self._pending.pop(request_id))
         self._changed.set()
 
-    async def _reached(self) -> None:
-        """While a cluster is not there yet, its queue may as well stay in its topic."""
-        while True:
-            try:
-                await self._cluster.identity()
-            except Unavailable as error:
-                _log.warning("cluster_not_reached", cluster=self._cluster.name, problem=str(error))
-                await asyncio.sleep(_LOOK_AGAIN)
-            else:
-                return
-
     async def _next(self) -> Entry[Ack]:
         """The next request, once there is one and room for its Job."""
-        pending = self._throttle.pending
         while True:
             now = self._monotonic()
             self._changed.clear()
-            if pending.room(now) > 0 and (entry := self._window.next(now, pending.bound + pending.stuck)):
+            if self._starting.room(now) > 0 and (
+                entry := self._window.next(now, self._starting.bound + self._starting.stuck)
+            ):
                 self._changed.set()  # a place in the window became free
-                if pending.created(entry.request_id, now):
+                if self._starting.created(entry.request_id, now):
                     self._pending[entry.request_id] = entry.algorithm
                 else:
                     self._window.release(entry.algorithm)  # the same request once more: it is counted already
@@ -202,134 +171,30 @@ class Scheduler:
                 continue
 
     async def _serve(self, entry: Entry[Ack]) -> None:
+        attempts = self._attempts.get(entry.request_id)
         try:
-            await self._place(entry)
+            match await self._placer.place(entry.request_id, str(attempts.last) if attempts else ""):
+                case Placed.CREATED:  # the Job stays in the pending window until its start is heard
+                    self._attempts.pop(entry.request_id, None)
+                    entry.token()
+                case Placed.NONE:
+                    self._done(entry)
+                case Placed.NOT_YET:
+                    self._put_back(entry, _LOOK_AGAIN)
         except NexusError as error:
             await self._try_again(entry, error)
         finally:
             self._free.release()
 
-    async def _place(self, entry: Entry[Ack]) -> None:
-        looked, identity, owner = self._monotonic(), "", ""
-        run, decision = await self._decide(entry)
-        if run and isinstance(decision, Create):
-            identity = await self._identity()
-            owner = decision.parent_uid if await self._lives(run, decision.parent_uid) else ""
-            await self._token()
-        while isinstance(decision, Create) and self._monotonic() - looked > _STALE:
-            looked = self._monotonic()
-            run, decision = await self._decide(entry)
-        match decision:
-            case Wait():
-                self._put_back(entry, _LOOK_AGAIN)
-            case Drop():
-                self._done(entry)
-            case Record(RunSchedulingFailed() as fact) if run:
-                await self._end(entry, run, fact)
-            case Record(fact):
-                await self._journal.append([fact])
-                self._done(entry)
-            case Create(due, parent_uid):
-                await self._create(entry, due, owner if owner == parent_uid else "", identity)
-
-    async def _decide(self, entry: Entry[Ack]) -> tuple[Run | None, Wait | Drop | Record | Create]:
-        run = await self._store.get(entry.request_id)
-        parent_of = run.request.parent if run else None
-        parent = await self._store.get(parent_of.request_id) if parent_of else None
-        attempts = self._attempts.get(entry.request_id)
-        refusal = str(attempts.last) if attempts else self._closed_because
-        return run, place(run, parent, self._cluster.name, self._clock(), refusal)
-
-    async def _identity(self) -> str:
-        """Of the cluster as it is now: another may have got its name."""
-        try:
-            return await self._cluster.identity()
-        except Unavailable as error:
-            self._push_back(error)
-            raise
-
-    async def _token(self) -> None:
-        while (wait := self._throttle.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
-            await asyncio.sleep(min(wait, 1.0))
-
-    async def _create(self, entry: Entry[Ack], run: Run, owner: str, identity: str) -> None:
-        job = self._materializer.job(run.request, await self._payload_url(run), owner)
-        started = self._monotonic()
-        try:
-            created = await self._cluster.create(job)
-        except Refused as error:
-            if not is_for_good(error, run, self._clock(), self._throttle.denied_grace):
-                self._push_back(error)
-                raise
-            await self._end(entry, run, refused(run, str(error), self._clock()))
-            return
-        except Unavailable as error:
-            self._push_back(error)
-            raise
-        self._closed_because = ""
-        self._throttle.bucket.succeeded(self._monotonic(), self._monotonic() - started)
-        if not created.fresh and not is_ours(created.job, run.request, self._materializer.installation):
-            raise Refused(409, f"a Job {run.id} is there that is not this run's, or is being deleted")
-        await self._say_created(entry, run, created.job, identity)
-
-    async def _say_created(self, entry: Entry[Ack], run: Run, job: JobView, identity: str) -> None:
-        fact = JobCreated(
-            request_id=run.id,
-            algorithm=run.request.algorithm,
-            at=self._clock(),
-            job_uid=job.metadata.uid,
-            cluster=self._cluster.name,
-            cluster_id=identity,
-        )
-        # Not by way of another create: whoever deletes the Job meanwhile would make that a second one.
-        await retry(partial(self._journal.append, [fact]))
-        # The Job stays in the pending window until its start is heard.
-        self._attempts.pop(run.id, None)
-        entry.token()
-
-    async def _end(self, entry: Entry[Ack], run: Run, fact: RunSchedulingFailed) -> None:
-        """No Job comes of this entry, unless there is one: an earlier create may have been done and not answered."""
-        try:
-            identity, job = await self._cluster.identity(), await self._cluster.get(run.id)
-        except Unavailable:
-            if self._clock() < run.request.placement_deadline:
-                raise
-            job = None  # where it turns up later, its watcher sends the collector
-        if job and is_ours(job, run.request, self._materializer.installation):
-            await self._say_created(entry, run, job, identity)
-            return
-        await self._journal.append([fact])
-        self._done(entry)
-
-    async def _lives(self, child: Run, parent_uid: str) -> bool:
-        """Whether the parent's Job is there to own a child's: one whose owner is gone is collected by the cluster."""
-        if not parent_uid or child.request.parent is None:
-            return False
-        job = await self._cluster.get(child.request.parent.request_id)
-        return bool(job and job.metadata.uid == parent_uid and job.metadata.deletion_timestamp is None)
-
-    def _push_back(self, error: Refused | Unavailable) -> None:
-        """Slow down where the cluster is overloaded or away; a refusal of another kind says nothing of its load."""
-        if isinstance(error, Refused) and error.status != 429 and error.status < 500:
-            return
-        retry_after = error.retry_after if isinstance(error, Refused) else None
-        self._throttle.bucket.pushed_back(self._monotonic(), retry_after)
-        self._closed_because = str(error)
-
-    async def _payload_url(self, run: Run) -> str:
-        """Good for as long as the run may take, and as long as its request asked for after that."""
-        deadline = timedelta(seconds=run.request.spec.runtime_environment.deadline_seconds or 0)
-        return await self._urls.url(run.request, self._clock(), deadline)
-
     def _done(self, entry: Entry[Ack]) -> None:
         """No Job comes of this entry."""
         self._attempts.pop(entry.request_id, None)
-        if self._throttle.pending.gone(entry.request_id):
+        if self._starting.gone(entry.request_id):
             self._release(entry.request_id)
         entry.token()
 
     def _put_back(self, entry: Entry[Ack], delay: float) -> None:
-        self._throttle.pending.gone(entry.request_id)
+        self._starting.gone(entry.request_id)
         self._pending.pop(entry.request_id, None)
         if entry.partition in self._mine:
             self._window.put_back(entry, self._monotonic() + delay)
@@ -351,7 +216,7 @@ class Scheduler:
             again = self._clock() + timedelta(seconds=delay)
             # Who ends the run at its deadline must know the refusal, also where it came too late for another attempt.
             if run and (
-                should_park(attempts.first, now, self._throttle.park_after.total_seconds())
+                should_park(attempts.first, now, self._park_after.total_seconds())
                 or again >= run.request.placement_deadline
             ):
                 await self._park(entry, run, error)
@@ -369,7 +234,7 @@ class Scheduler:
                 algorithm=run.request.algorithm,
                 at=now,
                 attempt=run.deferrals + 1,
-                until=min(now + self._throttle.park_after, run.request.placement_deadline),
+                until=min(now + self._park_after, run.request.placement_deadline),
                 reason=str(error),
                 denied=isinstance(error, Refused) and error.denied,
             )

@@ -70,6 +70,12 @@ class Component:
     def running(self) -> bool:
         return self._process() is not None
 
+    @property
+    def pid(self) -> int | None:
+        """While it runs."""
+        process = self._process()
+        return process.pid if process else None
+
     def healthy(self) -> bool:
         """Whether it serves now."""
         with suppress(OSError):

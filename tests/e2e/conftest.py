@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
+from tests.e2e.installation import Servers
 from tests.e2e.nexus_process import NexusProcess
 
 
@@ -19,3 +20,12 @@ async def nexus(state_of_session):
     yield process
     await process.http.aclose()
     assert process.stop() == 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory):
+    """Kafka, Cassandra, S3 and Kubernetes of this module alone, which may stop and kill them."""
+    servers = Servers(tmp_path_factory.mktemp("servers"))
+    await servers.start()
+    yield servers
+    await servers.stop()

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from tests.e2e.installation import Servers, make_bucket, make_namespace
+from tests.e2e.installation import make_bucket, make_namespace
 from tests.e2e.nexus_process import TEMPLATES, NexusProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KWOK = Path(__file__).parent / "kwok"
 LARGE = 100_000
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def servers(tmp_path_factory) -> AsyncIterator[Servers]:
-    servers = Servers(tmp_path_factory.mktemp("servers"))
-    await servers.start()
-    yield servers
-    await servers.stop()
 
 
 # The flag of each engine, and the key that it stands for.

@@ -6,13 +6,12 @@ import asyncio
 import collections
 import json
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from infra.services import Server
 from tests.e2e.installation import Algorithms, Installation, Servers
@@ -21,14 +20,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROLES = ("ledger", "watcher", "supervisor", "scheduler", "receiver", "api")
 SECONDS = 240.0
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def servers(tmp_path_factory) -> AsyncIterator[Servers]:
-    servers = Servers(tmp_path_factory.mktemp("servers"))
-    await servers.start()
-    yield servers
-    await servers.stop()
 
 
 @asynccontextmanager

@@ -37,6 +37,9 @@ class Broker:
             for number in range(count):
                 self.partitions.setdefault(Partition(topic, number), [])
 
+    def ends(self) -> dict[Partition, int]:
+        return {partition: len(records) for partition, records in self.partitions.items()}
+
     def partition_of(self, record: NewRecord) -> Partition:
         if record.topic not in self.counts:
             raise NexusError(f"there is no topic {record.topic}: topics are made from the configuration")

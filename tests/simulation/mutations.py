@@ -6,6 +6,7 @@ the table of `docs/simulation.md` anew. With `--check` each must be caught by th
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -116,14 +117,14 @@ MUTATIONS = (
     Mutation(
         "5. One Job per run",
         "a scheduler trusts a row that it read before it waited for a token",
-        "streams/scheduler.py",
+        "streams/placing.py",
         "self._monotonic() - looked > _STALE:",
         "False:",
     ),
     Mutation(
         "5. One Job per run",
         "a Job of that name is the run's, whoever made it",
-        "streams/scheduler.py",
+        "streams/placing.py",
         "not is_ours(created.job, run.request, self._materializer.installation)",
         "created.job is None",
     ),
@@ -172,6 +173,9 @@ MUTATIONS = (
         '                _log.warning("cluster_not_heard", cluster=cluster.name, run=run.id, problem=str(error))\n'
         "                return None\n",
         "                return vanished(run, await gather(cluster, run.id, ()), now)\n",
+        "streams/reconciler.py",
+        "if here.get(run.request.cluster) == run.cluster_id\n",
+        "if run.request.cluster in self._clusters\n",
     ),
     Mutation(
         "7. Evidence before deletion",
@@ -310,4 +314,6 @@ def _rows(found: list[Caught]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(check="--check" in sys.argv))
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutations", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    sys.exit(main(check=parser.parse_args().check))

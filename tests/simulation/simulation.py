@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nexus.journal import Journal
-from streams.audit import fold_log, verify
+from streams.audit import Verification, fold_log, verify
 from streams.ledger import Ledger
 from tests.simulation.chance import Chance
 from tests.simulation.clients import Clients
@@ -27,6 +27,8 @@ _PATIENCE = 240.0
 """Seconds after that in which everything must have ended."""
 _AFTER = 6.0
 """Seconds for which nothing may happen then."""
+_FOLDED = 1.0
+"""Seconds in which a ledger has folded whatever is in the log."""
 
 
 class Outcome(NamedTuple):
@@ -99,14 +101,23 @@ async def _direct(
 
 
 async def _differences(installation: Installation) -> list[str]:
-    """Between the projections and a fresh fold of the log."""
+    """Between the projections and a fresh fold of the log, while nothing is added to it: payloads are still collected."""
+    log = installation.log
+    while True:
+        ends = log.ends()
+        await asyncio.sleep(_FOLDED)
+        found = await _compared(installation)
+        if log.ends() == ends:
+            return [f"fresh fold: {it.request_id}: {it.problem} {it.fields}" for it in found.differences]
+
+
+async def _compared(installation: Installation) -> Verification:
     log, network = installation.log, installation.network
     there = SimulatedRunStore(installation.projections, network)
     fresh = SimulatedRunStore(Projections(), network)
     reader = _Reader(log)
     await fold_log(reader, Ledger(fresh, Journal(reader, "simulation"), lambda: None))
-    found = await verify(there, fresh)
-    return [f"fresh fold: {it.request_id}: {it.problem} {it.fields}" for it in found.differences]
+    return await verify(there, fresh)
 
 
 class _Reader:

@@ -18,8 +18,9 @@ from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import DEAD_LETTERS, RUNS
 from nexus.payload_urls import SignedUrls
 from nexus.ports import Folded
+from streams.placing import Pace, Placer
 from streams.processor import Ack, Delivery
-from streams.scheduler import Scheduler, Starts, Throttle
+from streams.scheduler import Scheduler, Starts
 from tests.factories import CLUSTER, after, cancelled, completed, folded, job_created
 from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, Installation, run_id
 
@@ -49,20 +50,24 @@ class Scheduling:
         )
         self.taken = 0
         self._installation = installation
-        self._scheduler = Scheduler(
+        placer = Placer(
             installation.cluster,
             installation.store,
             installation.journal,
-            self.window,
-            Throttle(
-                TokenBucket(rate, burst),
-                self.pending,
-                timedelta(seconds=PARK_AFTER),
-                in_flight,
-                timedelta(seconds=DENIED_GRACE),
-            ),
+            Pace(TokenBucket(rate, burst), in_flight),
+            timedelta(seconds=DENIED_GRACE),
             MATERIALIZER,
             SignedUrls(SIGNER),
+            installation.clock,
+            installation.clock.monotonic,
+        )
+        self._scheduler = Scheduler(
+            placer,
+            installation.store,
+            installation.journal,
+            self.window,
+            self.pending,
+            timedelta(seconds=PARK_AFTER),
             installation.clock,
             installation.clock.monotonic,
             lambda: 0.5,

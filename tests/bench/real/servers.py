@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-from infra.services import S3, Cassandra, Kafka, Kubernetes
+from infra.services import S3, Cassandra, Kafka, Kubernetes, Server
 from infra.services.lending import lent
 from infra.services.server import free_ports
 from nexus.config import Cassandra as CassandraConfig
@@ -17,7 +18,7 @@ from nexus.kubernetes.credentials import from_kubeconfig
 from tests.cassandra import drop_keyspace
 from tests.e2e.installation import Installation, Servers
 
-__all__ = ["BenchServers", "Site", "running"]
+__all__ = ["BenchServers", "Site", "apart", "running"]
 
 
 class BenchServers(Servers):
@@ -38,6 +39,33 @@ def running() -> Iterator[BenchServers]:
     """Raises ServiceError where one cannot be had."""
     with ExitStack() as stack:
         yield BenchServers(stack)
+
+
+@contextmanager
+def apart(servers: BenchServers) -> Iterator[None]:
+    """Kubernetes on the first core, and everything else on the others, as if on machines of their own."""
+    cores = os.sched_getaffinity(0)
+    first = {min(cores)}
+    ours = [os.getpid(), *_pids(servers.kafka), *_pids(servers.cassandra), *_pids(servers.s3)]
+    theirs = _pids(servers.kubernetes)
+    _bind(theirs, first)
+    _bind(ours, cores - first or first)
+    try:
+        yield
+    finally:
+        _bind([*ours, *theirs], cores)
+
+
+def _pids(server: Server) -> list[int]:
+    return [component.pid for component in server.components if component.pid]
+
+
+def _bind(pids: Sequence[int], cores: set[int]) -> None:
+    """What they start from now on goes there too."""
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 class Site(Installation):

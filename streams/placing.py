@@ -1,0 +1,204 @@
+"""Makes the Job of a run on one cluster, or finds that none is to be made: what a scheduler asks the API server for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum
+from functools import partial
+
+import msgspec
+import structlog
+
+from nexus.domain.errors import Refused, Unavailable
+from nexus.domain.events import JobCreated, RunSchedulingFailed
+from nexus.domain.job import Materializer, is_ours
+from nexus.domain.observed import JobView
+from nexus.domain.placement import Create, Drop, Record, Wait, is_for_good, place, refused
+from nexus.domain.run import Run
+from nexus.domain.throttle import TokenBucket
+from nexus.journal import Journal
+from nexus.ports import Cluster, PayloadUrls, RunStore
+from streams.processor import Clock
+from streams.retry import retry
+
+__all__ = ["Pace", "Placed", "Placer"]
+
+_log = structlog.get_logger(__name__)
+
+_STALE = 0.5
+"""Seconds after which a row is read again before its Job is created: a short run may have come and gone meanwhile."""
+_LOOK_AGAIN = 0.05
+"""Seconds before another attempt to reach a cluster that is not there yet."""
+
+
+class Placed(Enum):
+    """What became of a run."""
+
+    CREATED = "its Job exists, and this was said"
+    NONE = "no Job comes of it: there was one already, or it has ended"
+    NOT_YET = "its row is not there: the ledger is behind the requests topic"
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How fast Jobs are created on one cluster, and how many creates may be unanswered."""
+
+    bucket: TokenBucket
+    in_flight: int
+
+
+class Placer:
+    """Calls may overlap, also for the same run: the name of a Job makes a second create harmless."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: RunStore,
+        journal: Journal,
+        pace: Pace,
+        denied_grace: timedelta,
+        materializer: Materializer,
+        urls: PayloadUrls,
+        clock: Clock,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """A denial that lasts for `denied_grace` is for good."""
+        self.pace = pace
+        self._denied_grace = denied_grace
+        self._cluster = cluster
+        self._store = store
+        self._journal = journal
+        self._materializer = materializer
+        self._urls = urls
+        self._clock = clock
+        self._monotonic = monotonic
+        self._creates = asyncio.Semaphore(pace.in_flight)
+        self._closed_because = ""
+
+    async def reached(self) -> None:
+        """Returns once the cluster answers: while it is not there yet, its queue may as well stay in its topic."""
+        while True:
+            try:
+                await self._cluster.identity()
+            except Unavailable as error:
+                _log.warning("cluster_not_reached", cluster=self._cluster.name, problem=str(error))
+                await asyncio.sleep(_LOOK_AGAIN)
+            else:
+                return
+
+    async def place(self, request_id: str, refusal: str = "") -> Placed:
+        """`refusal` is what became of the last attempt. Raises Refused or Unavailable where another may do better."""
+        looked, identity, owner = self._monotonic(), "", ""
+        decision: Wait | Drop | Record | Create | JobView
+        run, decision = await self._decide(request_id, refusal)
+        if run and isinstance(decision, Create):
+            identity = await self._identity()
+            owner = decision.parent_uid if await self._lives(run, decision.parent_uid) else ""
+            await self._token()
+            async with self._creates:
+                while isinstance(decision, Create) and self._monotonic() - looked > _STALE:
+                    looked = self._monotonic()
+                    run, decision = await self._decide(request_id, refusal)
+                if isinstance(decision, Create):
+                    run = decision.run
+                    decision = await self._create(run, owner if owner == decision.parent_uid else "")
+        match decision:
+            case JobView() as job if run:
+                await self._say_created(run, job, identity)
+                return Placed.CREATED
+            case Record(RunSchedulingFailed() as fact) if run:
+                return await self._end(run, fact)
+            case Record(fact):
+                await self._journal.append([fact])
+                return Placed.NONE
+            case Wait():
+                return Placed.NOT_YET
+            case _:
+                return Placed.NONE
+
+    async def _decide(
+        self, request_id: str, refusal: str
+    ) -> tuple[Run | None, Wait | Drop | Record | Create]:
+        run = await self._store.get(request_id)
+        parent_of = run.request.parent if run else None
+        parent = await self._store.get(parent_of.request_id) if parent_of else None
+        return run, place(run, parent, self._cluster.name, self._clock(), refusal or self._closed_because)
+
+    async def _identity(self) -> str:
+        """Of the cluster as it is now: another may have got its name."""
+        try:
+            return await self._cluster.identity()
+        except Unavailable as error:
+            self._push_back(error)
+            raise
+
+    async def _lives(self, child: Run, parent_uid: str) -> bool:
+        """Whether the parent's Job is there to own a child's: one whose owner is gone is collected by the cluster."""
+        if not parent_uid or child.request.parent is None:
+            return False
+        job = await self._cluster.get(child.request.parent.request_id)
+        return bool(job and job.metadata.uid == parent_uid and job.metadata.deletion_timestamp is None)
+
+    async def _token(self) -> None:
+        while (wait := self.pace.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
+            await asyncio.sleep(min(wait, 1.0))
+
+    async def _create(self, run: Run, owner: str) -> JobView | Record:
+        """The run's Job, also where an earlier create was done and not answered; or why it will never have one."""
+        job = self._materializer.job(run.request, await self._payload_url(run), owner)
+        started = self._monotonic()
+        try:
+            created = await self._cluster.create(job)
+        except Refused as error:
+            if is_for_good(error, run, self._clock(), self._denied_grace):
+                return Record(refused(run, str(error), self._clock()))
+            self._push_back(error)
+            raise
+        except Unavailable as error:
+            self._push_back(error)
+            raise
+        self._closed_because = ""
+        self.pace.bucket.succeeded(self._monotonic(), self._monotonic() - started)
+        if not created.fresh and not is_ours(created.job, run.request, self._materializer.installation):
+            raise Refused(409, f"a Job {run.id} is there that is not this run's, or is being deleted")
+        return created.job
+
+    async def _payload_url(self, run: Run) -> str:
+        """Good for as long as the run may take, and as long as its request asked for after that."""
+        deadline = timedelta(seconds=run.request.spec.runtime_environment.deadline_seconds or 0)
+        return await self._urls.url(run.request, self._clock(), deadline)
+
+    def _push_back(self, error: Refused | Unavailable) -> None:
+        """Slow down where the cluster is overloaded or away; a refusal of another kind says nothing of its load."""
+        if isinstance(error, Refused) and error.status != 429 and error.status < 500:
+            return
+        retry_after = error.retry_after if isinstance(error, Refused) else None
+        self.pace.bucket.pushed_back(self._monotonic(), retry_after)
+        self._closed_because = str(error)
+
+    async def _say_created(self, run: Run, job: JobView, identity: str) -> None:
+        fact = JobCreated(
+            request_id=run.id,
+            algorithm=run.request.algorithm,
+            at=self._clock(),
+            job_uid=job.metadata.uid,
+            cluster=self._cluster.name,
+            cluster_id=identity,
+        )
+        # Not by way of another create: whoever deletes the Job meanwhile would make that a second one.
+        await retry(partial(self._journal.append, [fact]))
+
+    async def _end(self, run: Run, fact: RunSchedulingFailed) -> Placed:
+        """No Job comes of it, unless there is one: an earlier create may have been done and not answered."""
+        try:
+            identity, job = await self._cluster.identity(), await self._cluster.get(run.id)
+        except Unavailable:
+            if self._clock() < run.request.placement_deadline:
+                raise
+            job = None  # where it turns up later, its watcher sends the collector
+        if job and is_ours(job, run.request, self._materializer.installation):
+            await self._say_created(run, job, identity)
+            return Placed.CREATED
+        await self._journal.append([fact])
+        return Placed.NONE
