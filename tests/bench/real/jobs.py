@@ -73,7 +73,7 @@ async def measure(servers: BenchServers, rounds: int = 3, count: int = 600, seco
         await cluster.calm()
     return Result(
         [
-            paired("Jobs created", "/s", beside, "-", "5/s"),
+            paired("Jobs created", "/s", beside, "0.9", "5/s"),
             paired("Jobs created, Kubernetes on a core of its own", "/s", away, "0.9", "5/s"),
             Row("Jobs created of submissions, all roles at work", whole, "/s"),
             Row(f"accept to Job at {load:.0f}/s, p50", quantile(waits, 0.5) * 1000, "ms"),
