@@ -39,7 +39,7 @@ UNTHROTTLED = {
 _PATIENCE = 300
 
 
-async def measure(servers: BenchServers, rounds: int = 3, count: int = 600, seconds: int = 20) -> Result:
+async def measure(servers: BenchServers, rounds: int = 5, count: int = 600, seconds: int = 20) -> Result:
     beside, away = Pair(), Pair()
     async with (
         Site.opened(servers, **UNTHROTTLED) as site,
