@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from string import Template
 from typing import ClassVar
@@ -15,6 +15,11 @@ from infra.services.errors import ServiceError
 from infra.services.process import Component
 
 __all__ = ["Server", "free_ports"]
+
+# Below those that the system gives to clients, which would take the port of a server that is away for a moment; neither
+# are they ten thousand apart.
+_PORTS = range(11_000, 16_000)
+_given: set[int] = set()
 
 
 class Server(ABC):
@@ -107,14 +112,21 @@ class Server(ABC):
 
 def free_ports(purposes: Mapping[str, int]) -> dict[str, int]:
     """Ports that nothing uses, for a server beside the usual one; ten thousand above each is a port too, for SeaweedFS."""
-    with ExitStack() as held:
-        return {purpose: _free_port(held) for purpose in purposes}
+    return {purpose: _free_port() for purpose in purposes}
 
 
-def _free_port(held: ExitStack) -> int:
+def _free_port() -> int:
     while True:
-        probe = held.enter_context(socket.socket())
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        if port + 10_000 < 65_536:
+        port = random.choice(_PORTS)  # noqa: S311 - nobody has to guess it
+        if port not in _given and all(map(_is_free, (port, port + 10_000))):
+            _given.add(port)
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

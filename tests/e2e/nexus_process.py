@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from infra.services.server import free_ports
 from tests.e2e.client import NexusClient
 
 ENDED = {"COMPLETED", "FAILED", "SCHEDULING_FAILED", "DEADLINE_EXCEEDED", "CANCELLED"}
@@ -20,9 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports({"http": 0})["http"]
 
 
 class NexusProcess(NexusClient):

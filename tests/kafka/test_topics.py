@@ -39,6 +39,8 @@ def run(settings: Kafka, tmp_path) -> Iterator[object]:
 async def _delete(settings: Kafka) -> None:
     async with Admin(connection(settings)) as admin:
         await admin.delete(NAMES)
+        while await admin.topics(NAMES):
+            await asyncio.sleep(0.05)
 
 
 def states(result) -> dict[str, tuple[str, int, list[str]]]:
