@@ -9,6 +9,7 @@ from datetime import datetime
 
 from nexus.cassandra import listings
 from nexus.cassandra.driver import Session
+from nexus.cassandra.gathering import Gathered
 from nexus.cassandra.listings import bucket_at, bucket_of, micros
 from nexus.cassandra.lists import Change, Entry, Lists, Walk
 from nexus.cassandra.order import Stamps
@@ -46,6 +47,7 @@ class CassandraRunStore:
         self._writer = Writer(session, statements, stamps, self._lists)
         self._progress = Progress(session, statements, timestamps=stamps.timestamps)
         self._algorithms: Recent[str, str] = Recent(_REMEMBERED)
+        self._single: Gathered[Run] = Gathered(self._read)
 
     @classmethod
     async def open(
@@ -57,7 +59,7 @@ class CassandraRunStore:
         return cls(session, statements, Stamps(config.row_lifetime, clock, timestamps))
 
     async def get(self, request_id: str) -> Run | None:
-        return (await self._read([request_id])).get(request_id)
+        return await self._single.get(request_id)
 
     async def get_many(self, request_ids: Sequence[str]) -> dict[str, Run]:
         runs = await self._read(request_ids)

@@ -198,8 +198,10 @@ def _role(role: str) -> Callable[..., None]:
 
         from nexus.serving import serve
 
-        def announce(url: str, _: Services | None) -> None:
-            render.err().print(f"nexus {role} runs; its health is at {url}/livez", markup=False)
+        def announce(*_: object) -> None:
+            # Not the external address, which all instances of a role share.
+            at = f"http://{settings.http.host}:{settings.http.port}"
+            render.err().print(f"nexus {role} runs; its health is at {at}/livez", markup=False)
 
         asyncio.run(serve(settings, None, [role], announce))
 

@@ -46,7 +46,12 @@ class NexusClient:
             run = await self.run(request_id)
             return run if run["state"] == state else None
 
-        return await self.until(there, seconds)
+        try:
+            return await self.until(there, seconds)
+        except AssertionError:
+            raise AssertionError(
+                f"not {state} within {seconds} s: {await self.run(request_id)}, {await self.events(request_id)}"
+            ) from None
 
     async def collected(self, request_id: str) -> dict[str, Any]:
         async def there() -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from nexus.ports import Change
 from tests.e2e.client import NexusClient
 from tests.e2e.nexus_process import NexusProcess
 
-__all__ = ["Algorithms", "Installation", "Servers", "make_bucket", "make_namespace"]
+__all__ = ["Algorithms", "Installation", "Servers", "jobs_of", "make_bucket", "make_namespace"]
 
 TEMPLATES = Path(__file__).parent / "kwok"
 BUCKET = "payloads"
@@ -172,6 +172,15 @@ async def make_namespace(kubeconfig: Path, name: str) -> None:
     while (await connection.request("GET", account)).status != 200:
         await asyncio.sleep(0.05)
     await connection.close()
+
+
+async def jobs_of(kubeconfig: Path, namespace: str) -> set[str]:
+    """The names of the Jobs that are there."""
+    connection = Connection("standalone", from_kubeconfig(kubeconfig))
+    await connection.open()
+    answer = await connection.request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs")
+    await connection.close()
+    return {job["metadata"]["name"] for job in msgspec.json.decode(answer.body)["items"]}
 
 
 class Algorithms:

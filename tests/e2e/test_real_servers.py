@@ -6,6 +6,7 @@ import asyncio
 import collections
 import json
 import random
+import shutil
 from collections.abc import Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.services import Server
-from tests.e2e.installation import Algorithms, Installation, Servers
+from infra.services import Kubernetes, Server
+from infra.services.server import free_ports
+from tests.e2e.installation import Algorithms, Installation, Servers, jobs_of, make_namespace
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,11 +25,20 @@ SECONDS = 240.0
 
 
 @asynccontextmanager
-async def installed(folder: Path, servers: Servers, *roles: str, **settings: str):
-    """A Nexus with these roles, and the algorithms that it runs."""
+async def prepared(folder: Path, servers: Servers, **settings: str):
+    """A Nexus of which nothing runs yet."""
     nexus = Installation(folder, servers, **settings)
     try:
         await nexus.prepare()
+        yield nexus
+    finally:
+        await nexus.close()
+
+
+@asynccontextmanager
+async def installed(folder: Path, servers: Servers, *roles: str, **settings: str):
+    """A Nexus with these roles, and the algorithms that it runs."""
+    async with prepared(folder, servers, **settings) as nexus:
         await nexus.start(*roles)
         algorithms = Algorithms(nexus)
         playing = asyncio.create_task(algorithms.run())
@@ -37,8 +48,6 @@ async def installed(folder: Path, servers: Servers, *roles: str, **settings: str
             playing.cancel()
             with suppress(asyncio.CancelledError):
                 await playing
-    finally:
-        await nexus.close()
 
 
 async def submit(nexus: Installation, count: int, seed: int = 0) -> set[str]:
@@ -139,6 +148,44 @@ async def test_killed_schedulers_and_ledgers(servers, tmp_path):
         order = [event["subject"] for event in placed if event["type"].startswith("nexus.JobCreated")]
         half = order[: len(first) // 2]
         assert set(half) <= first
+
+
+async def test_a_tree_across_two_clusters(servers, tmp_path):
+    """Its generations lie on two API servers by turns; the cancel reaches all, and leaves no Job on either."""
+    second = Kubernetes(tmp_path / "second", free_ports(Kubernetes.usual_ports))
+    await asyncio.to_thread(second.start)
+    try:
+        kubeconfigs = {
+            "standalone": Path(servers.kubernetes.variables["NEXUS_TEST_KUBECONFIG"]),
+            "elsewhere": Path(second.variables["NEXUS_TEST_KUBECONFIG"]),
+        }
+        folder = tmp_path / "kubeconfigs"
+        folder.mkdir()
+        for cluster, kubeconfig in kubeconfigs.items():
+            shutil.copy(kubeconfig, folder / f"{cluster}.kubeconfig")
+        async with prepared(tmp_path, servers, kubernetes__kubeconfig=str(folder)) as nexus:
+            await make_namespace(kubeconfigs["elsewhere"], nexus.name)
+            await nexus.start(*ROLES)
+            tree: list[str] = []
+            named = ["long", "elsewhere", "long", "elsewhere"]
+            for algorithm, above in zip(named, ["", *named], strict=False):
+                parent = {"parentRequest": {"requestId": tree[-1], "algorithmName": above}} if tree else {}
+                tree.append(await nexus.submit(algorithm, **parent))
+                assert (await nexus.reached(tree[-1], "running"))["algorithm"] == algorithm
+            jobs = [await jobs_of(kubeconfigs[name], nexus.name) for name in ("standalone", "elsewhere")]
+            assert jobs == [{tree[0], tree[2]}, {tree[1], tree[3]}]
+
+            await nexus.cancel("long", tree[0], cancellationPolicy="Foreground")
+            for parent, run_id in zip(["", *tree], tree, strict=False):
+                assert (await nexus.ended(run_id))["stage"] == "CANCELLED"
+                said = next(e["data"] for e in await nexus.events(run_id) if e["type"] == "RunCancelled")
+                assert (said["reason"], said["initiator"]) == ("enough", "tests")
+                assert said.get("withParent", "") == parent
+            for run_id in tree:
+                await nexus.collected(run_id)
+            assert [await jobs_of(each, nexus.name) for each in kubeconfigs.values()] == [set(), set()]
+    finally:
+        await asyncio.to_thread(second.stop)
 
 
 async def test_projections_are_made_anew_while_everything_goes_on(servers, tmp_path):
