@@ -1,4 +1,4 @@
-"""A steady load of submissions, which goes on while servers and roles are away."""
+"""A steady load of submissions, which goes on while servers and roles are away, and waits for a machine that is slower."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["ALGORITHM", "Load", "Sent"]
 ALGORITHM = "brief"
 
 _IN_FLIGHT = 64
+_WAITING = 300
+"""Accepted runs that no algorithm has reported of: with more of them, a new one would take minutes to end."""
 _PAUSE = 0.5
 
 
@@ -34,10 +36,15 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Load:
-    """Submits `rate` runs a second. Each is sent again until it is accepted; some are cancelled right after."""
+    """Submits `rate` runs a second, at most. Each is sent again until it is accepted; some are cancelled right after.
 
-    def __init__(self, nexus: NexusClient, seed: int, rate: float) -> None:
+    `reported` are the runs whose algorithm ran, as they come to be.
+    """
+
+    def __init__(self, nexus: NexusClient, seed: int, rate: float, reported: set[str]) -> None:
         self.accepted: dict[str, Sent] = {}
+        self._cancelled: set[str] = set()
+        self._reported = reported
         self.unsure = 0
         """Submissions without a key whose answer was lost or said so: each may have made a run that nobody knows."""
         self._nexus = nexus
@@ -56,6 +63,8 @@ class Load:
                     group.create_task(self._submit(number, self._parameters(number)))
                     number += 1
                     await asyncio.sleep(self._chance.expovariate(self._rate))
+                    while len(self.accepted.keys() - self._reported - self._cancelled) > _WAITING:
+                        await asyncio.sleep(_PAUSE)
 
     def _parameters(self, number: int) -> dict[str, Any]:
         # One in twenty payloads is too large for the log.
@@ -69,6 +78,7 @@ class Load:
             run = await self._accepted(body, headers)
             self.accepted[run] = Sent(number, parameters, keyed)
             if cancelled:
+                self._cancelled.add(run)
                 await self._cancel(run)
         finally:
             self._free.release()

@@ -28,6 +28,8 @@ _GETS_ON = 10
 """So many runs have to end after each hit, before the next."""
 _PATIENCE = 300.0
 """Seconds in which that has to happen, and in which everything has to end at last, after the last hit."""
+_LOOK_AGAIN = 5.0
+"""Seconds between two looks at all runs, which are much to read."""
 
 
 async def storm(
@@ -40,7 +42,7 @@ async def storm(
 ) -> Outcome:
     """Hits while `going_on`, under `rate` submissions a second. Raises AssertionError where Nexus does not get on by itself."""
     async with _installed(folder) as (nexus, algorithms):
-        load, targets = Load(nexus, seed, rate), Targets(nexus)
+        load, targets = Load(nexus, seed, rate, algorithms.reported), Targets(nexus)
         submitting = asyncio.create_task(load.run())
         try:
             await _gets_on(nexus, load, 1)
@@ -108,7 +110,7 @@ async def _calm(nexus: Installation, load: Load) -> None:
             now = sum([_goes_on(run) async for run in nexus.all_runs()])
             if now != unfinished:
                 unfinished, moved = now, asyncio.get_running_loop().time()
-        await asyncio.sleep(1)
+        await asyncio.sleep(_LOOK_AGAIN)
 
 
 def _goes_on(run: dict[str, object]) -> bool:
