@@ -32,8 +32,8 @@ class Component:
     command: Sequence[str | Path]
     ready: Callable[[], bool]
     """May raise OSError, which is "no"."""
-    timeout: float = 60.0
-    """Seconds from start to ready, on a busy machine."""
+    timeout: float = 180.0
+    """Seconds from start to ready. An API server that comes back to its clients on a busy machine takes one or two minutes."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property

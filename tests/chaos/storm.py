@@ -72,10 +72,12 @@ async def _installed(folder: Path) -> AsyncIterator[tuple[Installation, Algorith
             await nexus.start(*ROLES)
             algorithms = Algorithms(nexus)
             playing = asyncio.create_task(algorithms.run())
-            yield nexus, algorithms
-            playing.cancel()
-            with suppress(asyncio.CancelledError):
-                await playing
+            try:
+                yield nexus, algorithms
+            finally:
+                playing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await playing
         finally:
             await nexus.close()
     finally:

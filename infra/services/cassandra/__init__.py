@@ -72,7 +72,7 @@ class Cassandra(Server):
             "org.apache.cassandra.service.CassandraDaemon",
         ]
         cql = self.ports["cql"]
-        return [Component("cassandra", self.folder, command, lambda: cql_answers(cql), timeout=180)]
+        return [Component("cassandra", self.folder, command, lambda: cql_answers(cql))]
 
 
 def _jars() -> Path:
