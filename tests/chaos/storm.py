@@ -12,7 +12,7 @@ import httpx
 from tests.chaos.load import Load
 from tests.chaos.outcome import Outcome, outcome
 from tests.chaos.targets import ROLES, Hit, Targets
-from tests.e2e.installation import Algorithms, Installation, Servers
+from tests.e2e.installation import Algorithms, Installation, Servers, installed
 
 __all__ = ["storm"]
 
@@ -66,20 +66,8 @@ async def _installed(folder: Path) -> AsyncIterator[tuple[Installation, Algorith
     servers = Servers(folder / "servers")
     try:
         await servers.start()
-        nexus = Installation(folder / "nexus", servers, **_SETTINGS)
-        try:
-            await nexus.prepare()
-            await nexus.start(*ROLES)
-            algorithms = Algorithms(nexus)
-            playing = asyncio.create_task(algorithms.run())
-            try:
-                yield nexus, algorithms
-            finally:
-                playing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await playing
-        finally:
-            await nexus.close()
+        async with installed(folder / "nexus", servers, *ROLES, **_SETTINGS) as there:
+            yield there
     finally:
         await servers.stop()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiobotocore.session
@@ -24,7 +24,16 @@ from nexus.ports import Change
 from tests.e2e.client import NexusClient
 from tests.e2e.nexus_process import NexusProcess
 
-__all__ = ["Algorithms", "Installation", "Servers", "jobs_of", "make_bucket", "make_namespace"]
+__all__ = [
+    "Algorithms",
+    "Installation",
+    "Servers",
+    "installed",
+    "jobs_of",
+    "make_bucket",
+    "make_namespace",
+    "prepared",
+]
 
 TEMPLATES = Path(__file__).parent / "kwok"
 BUCKET = "payloads"
@@ -229,3 +238,31 @@ class Algorithms:
                 if answer.status_code == 202:
                     return
             await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def prepared(folder: Path, servers: Servers, **settings: str) -> AsyncIterator[Installation]:
+    """A Nexus of which nothing runs yet."""
+    nexus = Installation(folder, servers, **settings)
+    try:
+        await nexus.prepare()
+        yield nexus
+    finally:
+        await nexus.close()
+
+
+@asynccontextmanager
+async def installed(
+    folder: Path, servers: Servers, *roles: str, **settings: str
+) -> AsyncIterator[tuple[Installation, Algorithms]]:
+    """A Nexus with these roles, and the algorithms that it runs."""
+    async with prepared(folder, servers, **settings) as nexus:
+        await nexus.start(*roles)
+        algorithms = Algorithms(nexus)
+        playing = asyncio.create_task(algorithms.run())
+        try:
+            yield nexus, algorithms
+        finally:
+            playing.cancel()
+            with suppress(asyncio.CancelledError):
+                await playing

@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -16,38 +16,12 @@ import pytest
 
 from infra.services import Kubernetes, Server
 from infra.services.server import free_ports
-from tests.e2e.installation import Algorithms, Installation, Servers, jobs_of, make_namespace
+from tests.e2e.installation import Algorithms, Installation, installed, jobs_of, make_namespace, prepared
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROLES = ("ledger", "watcher", "supervisor", "scheduler", "receiver", "api")
 SECONDS = 240.0
-
-
-@asynccontextmanager
-async def prepared(folder: Path, servers: Servers, **settings: str):
-    """A Nexus of which nothing runs yet."""
-    nexus = Installation(folder, servers, **settings)
-    try:
-        await nexus.prepare()
-        yield nexus
-    finally:
-        await nexus.close()
-
-
-@asynccontextmanager
-async def installed(folder: Path, servers: Servers, *roles: str, **settings: str):
-    """A Nexus with these roles, and the algorithms that it runs."""
-    async with prepared(folder, servers, **settings) as nexus:
-        await nexus.start(*roles)
-        algorithms = Algorithms(nexus)
-        playing = asyncio.create_task(algorithms.run())
-        try:
-            yield nexus, algorithms
-        finally:
-            playing.cancel()
-            with suppress(asyncio.CancelledError):
-                await playing
 
 
 async def submit(nexus: Installation, count: int, seed: int = 0) -> set[str]:
@@ -172,7 +146,7 @@ async def test_a_tree_across_two_clusters(servers, tmp_path):
                 parent = {"parentRequest": {"requestId": tree[-1], "algorithmName": above}} if tree else {}
                 tree.append(await nexus.submit(algorithm, **parent))
                 assert (await nexus.reached(tree[-1], "running"))["algorithm"] == algorithm
-            jobs = [await jobs_of(kubeconfigs[name], nexus.name) for name in ("standalone", "elsewhere")]
+            jobs = [await jobs_of(each, nexus.name) for each in kubeconfigs.values()]
             assert jobs == [{tree[0], tree[2]}, {tree[1], tree[3]}]
 
             await nexus.cancel("long", tree[0], cancellationPolicy="Foreground")
