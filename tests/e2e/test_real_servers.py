@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import collections
 import json
+import math
 import random
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,16 +53,31 @@ async def submit(nexus: Installation, count: int, seed: int = 0) -> set[str]:
 
 async def all_ended(nexus: Installation, accepted: Iterable[str], *, completed: bool = True) -> None:
     """Not `completed` where the receiver was away: the pods here end whether or not they have been heard."""
-    waiting = set(accepted)
 
-    async def none_left() -> bool:
+    async def waiting() -> set[str]:
+        runs = nexus.all_runs(stage="COMPLETED") if completed else nexus.all_runs()
+        return set(accepted) - {run["requestId"] async for run in runs if run["state"] == "ended"}
+
+    await until_none(nexus, waiting)
+
+
+async def until_none(nexus: Installation, waiting: Callable[[], Awaitable[set[str]]]) -> None:
+    """Until no run is waiting, however slow the machine is, as long as they become fewer."""
+    left, fewer_at = math.inf, time.monotonic()
+    while True:
         with suppress(httpx.TransportError, KeyError):
-            runs = nexus.all_runs(stage="COMPLETED") if completed else nexus.all_runs()
-            ended = {run["requestId"] async for run in runs if run["state"] == "ended"}
-            waiting.difference_update(ended)
-        return not waiting
-
-    await nexus.until(none_left, SECONDS)
+            if not (runs := await waiting()):
+                return
+            if len(runs) < left:
+                left, fewer_at = len(runs), time.monotonic()
+            if time.monotonic() - fewer_at > SECONDS:
+                run = min(runs)
+                raise AssertionError(
+                    f"{left} runs wait, no fewer since {SECONDS} s; one of them is {await nexus.run(run)}, "
+                    f"{await nexus.events(run)}"
+                )
+        # A list of all runs is work for the machine that the runs wait for.
+        await asyncio.sleep(1)
 
 
 async def one_job_each(nexus: Installation, algorithms: Algorithms, accepted: Iterable[str]) -> None:
@@ -88,10 +105,12 @@ async def one_job_each(nexus: Installation, algorithms: Algorithms, accepted: It
 
 
 async def all_collected(nexus: Installation) -> None:
-    async def none_left() -> bool:
-        return all([run["collectedAt"] or not run["jobUid"] async for run in nexus.all_runs()])
+    async def waiting() -> set[str]:
+        return {
+            run["requestId"] async for run in nexus.all_runs() if run["jobUid"] and not run["collectedAt"]
+        }
 
-    await nexus.until(none_left, SECONDS)
+    await until_none(nexus, waiting)
 
 
 async def test_a_thousand_runs(servers, tmp_path):
