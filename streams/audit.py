@@ -18,6 +18,8 @@ from streams.processor import Delivery, Processor
 __all__ = ["Difference", "Verification", "fold_log", "replay", "verify"]
 
 _CHUNK = 1000
+_TOGETHER = 100
+"""Rows that are compared at the same time, each with a payload."""
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -97,22 +99,36 @@ async def verify(store: RunStore, fresh: RunStore, moving_since: datetime | None
     """
     runs = behind = 0
     differences: list[Difference] = []
-    async for expected in _runs(fresh):
-        runs += 1
+
+    def late(run: Run) -> bool:
+        return moving_since is not None and run.request.at >= moving_since
+
+    async def hold(expected: Run) -> None:
+        nonlocal behind
         there = await store.get(expected.id)
-        if there is None and moving_since is not None and expected.request.at >= moving_since:
+        if there is None and late(expected):
             behind += 1
         elif there is None:
             differences.append(Difference(expected.id, "the log has this run, the projections do not"))
         elif there.position < expected.position or (moving_since and there.position > expected.position):
             behind += 1
         elif fields := await _different(store, there, fresh, expected):
-            differences.append(Difference(expected.id, "the projections differ from the log", fields))
-    async for there in _runs(store):
-        late = moving_since is not None and there.request.at >= moving_since
-        if not late and await fresh.get(there.id) is None:
-            differences.append(Difference(there.id, "the projections have this run, the log does not"))
-    return Verification(runs, behind, differences)
+            if await store.get(expected.id) == there:
+                differences.append(Difference(expected.id, "the projections differ from the log", fields))
+            else:
+                behind += 1  # it moved on while it was compared
+
+    async for page in _pages(fresh):
+        runs += len(page)
+        await asyncio.gather(*(hold(run) for run in page))
+    async for page in _pages(store):
+        known = await fresh.get_many([run.id for run in page])
+        differences += [
+            Difference(run.id, "the projections have this run, the log does not")
+            for run in page
+            if run.id not in known and not late(run)
+        ]
+    return Verification(runs, behind, sorted(differences, key=lambda each: each.request_id))
 
 
 async def _different(store: RunStore, there: Run, fresh: RunStore, expected: Run) -> list[str]:
@@ -125,11 +141,10 @@ async def _different(store: RunStore, there: Run, fresh: RunStore, expected: Run
     return fields
 
 
-async def _runs(store: RunStore) -> AsyncIterator[Run]:
+async def _pages(store: RunStore) -> AsyncIterator[list[Run]]:
     after = ""
-    while page := await store.find(RunFilter(), _CHUNK, after):
-        for run in page:
-            yield run
+    while page := await store.find(RunFilter(), _TOGETHER, after):
+        yield page
         after = page[-1].id
 
 

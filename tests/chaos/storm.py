@@ -28,8 +28,8 @@ _GETS_ON = 10
 """So many runs have to end after each hit, before the next."""
 _PATIENCE = 300.0
 """Seconds in which that has to happen, and in which everything has to end at last, after the last hit."""
-_LOOK_AGAIN = 5.0
-"""Seconds between two looks at all runs, which are much to read."""
+_LOOK_AGAIN = 1.0
+"""Seconds between two looks at runs, which take the machine from what the storm is about."""
 
 
 async def storm(
@@ -79,7 +79,7 @@ async def _gets_on(nexus: Installation, load: Load, count: int) -> None:
     async def more_accepted() -> bool:
         return len(load.accepted) >= accepted + count
 
-    await nexus.until(more_accepted, _PATIENCE)
+    await nexus.until(more_accepted, _PATIENCE, _LOOK_AGAIN)
     expected = set(list(load.accepted)[accepted : accepted + count])
 
     async def ended() -> bool:
@@ -89,7 +89,7 @@ async def _gets_on(nexus: Installation, load: Load, count: int) -> None:
                     expected.discard(run)
         return not expected
 
-    await nexus.until(ended, _PATIENCE)
+    await nexus.until(ended, _PATIENCE, _LOOK_AGAIN)
 
 
 async def _calm(nexus: Installation, load: Load) -> None:
@@ -100,7 +100,7 @@ async def _calm(nexus: Installation, load: Load) -> None:
             now = sum([_goes_on(run) async for run in nexus.all_runs()])
             if now != unfinished:
                 unfinished, moved = now, asyncio.get_running_loop().time()
-        await asyncio.sleep(_LOOK_AGAIN)
+        await asyncio.sleep(5 * _LOOK_AGAIN)  # all runs are much to read
 
 
 def _goes_on(run: dict[str, object]) -> bool:

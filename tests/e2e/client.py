@@ -18,12 +18,12 @@ class NexusClient:
         self.http = httpx.AsyncClient(base_url=url, timeout=30)
 
     @staticmethod
-    async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-        """Wait for an async condition to be true, and give what it gave."""
+    async def until(condition: Callable[[], Any], seconds: float = 60, pause: float = 0.02) -> Any:
+        """Wait for an async condition to be true, and give what it gave. A `pause` is the seconds between two looks."""
         deadline = time.monotonic() + seconds
         while not (result := await condition()):
             assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
         return result
 
     async def submit(self, algorithm: str, parameters: dict[str, Any] | None = None, **members: Any) -> str:

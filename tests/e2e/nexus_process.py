@@ -97,7 +97,7 @@ class NexusProcess(NexusClient):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     def notifications(self) -> list[dict[str, Any]]:

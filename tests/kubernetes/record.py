@@ -1,4 +1,4 @@
-"""Records what list+watch of a real API server shows of each scenario: `python -m tests.kubernetes.record`.
+"""Records what list+watch of a real API server shows of scenarios: `python -m tests.kubernetes.record [NAME...]`, or of all.
 
 Takes the server of NEXUS_TEST_KUBECONFIG or of `make services`, and a minute and a half. Writes
 `tests/histories/NAME.jsonl`, a line for each step: seconds since the first, its type, and the Job, Pod or Event as it came.
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -109,29 +110,31 @@ def _compact(lines: Iterable[Line]) -> Iterator[Line]:
         yield Line(round(line.at - began, 2), line.kind, line.type, shown | {"metadata": metadata})
 
 
-def _write(lines: list[Line]) -> None:
+def _write(lines: list[Line], scenarios: Iterable[Scenario]) -> None:
     FOLDER.mkdir(exist_ok=True)
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         history = list(_compact(line for line in lines if _of(line, scenario)))
         text = b"".join(msgspec.json.encode(line) + b"\n" for line in history)
         (FOLDER / f"{scenario.name}.jsonl").write_bytes(text)
         print(f"{scenario.name}: {len(history)} steps, {len(text)} bytes")
 
 
-async def record(kubeconfig: Path) -> None:
+async def record(kubeconfig: Path, scenarios: Sequence[Scenario]) -> None:
     lines: list[Line] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         async with scene(kubeconfig, Path(scratch)) as built:
             watching = [asyncio.create_task(_watch(built.there, kind, lines, began)) for kind in _WATCHED]
-            await play(built, SCENARIOS)
+            await play(built, scenarios)
             await asyncio.sleep(max(_SECONDS - (time.monotonic() - began), 0))
             for task in watching:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-    _write(lines)
+    _write(lines, scenarios)
 
 
 if __name__ == "__main__":
-    asyncio.run(record(Path(os.environ.get("NEXUS_TEST_KUBECONFIG") or Kubernetes().kubeconfig)))
+    names = sys.argv[1:] or [each.name for each in SCENARIOS]
+    there = Path(os.environ.get("NEXUS_TEST_KUBECONFIG") or Kubernetes().kubeconfig)
+    asyncio.run(record(there, [each for each in SCENARIOS if each.name in names]))

@@ -64,6 +64,8 @@ class Scenario(NamedTuple):
     policy: bool = True
     retries: int = 0
     deadline: int | None = None
+    unmanaged: bool = False
+    """Whether the cluster's own controller leaves the Job alone."""
     pod: Callable[[Scene], Mapping[str, Any]] = lambda _: {}
     container: Mapping[str, Any] = {}
     act: Callable[[Scene, str], Awaitable[None]] | None = None
@@ -94,6 +96,8 @@ class Scenario(NamedTuple):
         spec["backoffLimit"] = self.retries
         if self.deadline:
             spec["activeDeadlineSeconds"] = self.deadline
+        if self.unmanaged:
+            spec["managedBy"] = "nobody.test/at-all"
         if not self.policy:
             del spec["podFailurePolicy"]
         pod = spec["template"]["spec"]
@@ -157,6 +161,10 @@ SCENARIOS = (
     Scenario(
         "start-error", (LAUNCH, "CommandNotStarted"), '"no-such-command": executable file not found',
         "the program must exist in the image", outcome="start-error",
+    ),
+    Scenario(
+        "rejected", (LAUNCH, "RejectedByNode"), "OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu",
+        "submit the run again", outcome="rejected",
     ),
     Scenario(
         "oom", (FAILED, "OutOfMemory"), "137 (OOMKilled)", "Raise the memory limit",
@@ -270,6 +278,10 @@ SCENARIOS = (
     Scenario(
         "account", (LAUNCH, "PodsRefused"), 'serviceaccount "absent" not found', "Create that service account",
         hangs="PodsRefused", pod=lambda _: {"serviceAccountName": "absent"},
+    ),
+    Scenario(
+        "no-pod", (LAUNCH, "NoPod"), "made no pod, and said nothing", "controller manager",
+        hangs="NoPod", unmanaged=True,
     ),
     Scenario(
         "terminating", (FAILED, "StuckTerminating"), "", "finalizers",

@@ -80,7 +80,16 @@ def _lacked(sight: Sight) -> str:
     return "\n".join(filter(None, (lacked, sight.unplaced or "No scheduler has looked at its pod yet.")))
 
 
-_REJECTED = ("OutOf", "NodeAffinity", "UnexpectedAdmissionError", "NodeShutdown", "PodOSNotSupported")
+_REJECTED = (
+    "OutOf",
+    "NodeAffinity",
+    "NodeShutdown",
+    "PodOSNotSupported",
+    "TaintToleration",
+    "TopologyAffinityError",
+    "UnexpectedAdmissionError",
+)
+"""How the reasons begin for which a kubelet does not admit a pod."""
 
 RULES: tuple[Rule, ...] = (
     Rule(
