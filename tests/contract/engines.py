@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +18,7 @@ from streams.embedded import EmbeddedDriver
 from streams.faust import FaustDriver
 from streams.kafka import KafkaDriver
 from streams.processor import Driver, Processor
+from tests.tasks import Condition, Tasks
 
 __all__ = ["ENGINES", "PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
 
@@ -46,48 +45,20 @@ class Engine(Protocol):
     async def close(self) -> None: ...
 
 
-class Drivers:
+class Drivers(Tasks):
     """Runs drivers of an engine, and waits for what they do."""
 
     def __init__(self, engine: Engine, patience: float) -> None:
+        super().__init__(patience)
         self.engine = engine
-        self._patience = patience
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def drive(
         self, processor: Processor, *, consumers: str | None = "tests", batch: int = 500
     ) -> asyncio.Task[None]:
         return self.spawn(self.engine.driver(processor, consumers, batch).run())
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        return task
-
-    async def stop(self, *tasks: asyncio.Task[None]) -> None:
-        """Cancel them; what they raised of their own is raised here."""
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            self._tasks.discard(task)
-            done, _ = await asyncio.wait([task], timeout=self._patience)
-            assert done, f"{task} goes on although it was cancelled"
-            with suppress(asyncio.CancelledError):
-                task.result()
-
-    async def until(self, condition: Callable[[], Awaitable[Any] | Any]) -> Any:
-        """Wait for a condition to be true and give what it gave."""
-        async with asyncio.timeout(self._patience):
-            while True:
-                for task in self._tasks:
-                    if task.done():
-                        task.result()
-                result = condition()
-                if isinstance(result, Awaitable):
-                    result = await result
-                if result:
-                    return result
-                await asyncio.sleep(0.005)
+    async def until(self, condition: Condition) -> Any:
+        return await self._until(condition, lambda: None)
 
     async def consumed(self, consumers: str = "tests") -> None:
         """Everything on the topic was acknowledged by a group whose drivers run."""
@@ -98,7 +69,7 @@ class Drivers:
         await self.until(there)
 
     async def close(self) -> None:
-        await self.stop(*self._tasks)
+        await self.stop_all()
         await self.engine.close()
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from streams.watcher import Watcher
 from tests.e2e.nexus_process import TEMPLATES
 from tests.factories import CLUSTER, after, job_created, run_requested
 from tests.simulated_cluster import SimulatedCluster
+from tests.tasks import Condition, Tasks
 
 REQUESTS = requests_of(CLUSTER)
 ELSEWHERE = "another"
@@ -93,10 +93,11 @@ def run_id(number: int) -> str:
     return f"019b7c9e-6c2e-7000-8000-{number:012x}"
 
 
-class Installation:
+class Installation(Tasks):
     """The embedded engines in a folder, a cluster, and the roles that a test starts on them."""
 
     def __init__(self, folder: Path, clock: ManualClock | None = None) -> None:
+        super().__init__(patience=60)
         self.clock = clock or ManualClock()
         self.log = SqliteEventLog(folder / "log.db", TOPICS, self.clock.timestamp)
         self.projections = folder / "projections.db"
@@ -104,32 +105,13 @@ class Installation:
         self.cluster = SimulatedCluster(self.clock)
         self.clusters = {self.cluster.name: self.cluster}
         self.journal = Journal(self.log, "nexus/tests")
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            await self.stop(task)
+        await self.stop_all()
         self.log.close()
         self.store.close()
 
     # Roles
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        return task
-
-    async def stop(self, *tasks: asyncio.Task[None]) -> None:
-        """Cancel them; what they raised of their own is raised here."""
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            self._tasks.discard(task)
-            done, _ = await asyncio.wait([task], timeout=10)
-            assert done, f"{task} goes on although it was cancelled"
-            with suppress(asyncio.CancelledError):
-                task.result()
 
     def drive(
         self, processor: Processor, *topics: str, consumers: str | None = "tests", batch: int = 500
@@ -275,20 +257,9 @@ class Installation:
 
     # Waiting
 
-    async def until(self, condition: Callable[[], Awaitable[Any] | Any], *, passing: float = 0.01) -> Any:
-        """Wait for a condition to be true and give what it gave; `passing` is the seconds that go by at each look."""
-        async with asyncio.timeout(60):
-            while True:
-                for task in self._tasks:
-                    if task.done():
-                        task.result()
-                result = condition()
-                if isinstance(result, Awaitable):
-                    result = await result
-                if result:
-                    return result
-                self.clock.advance(passing)
-                await asyncio.sleep(0.005)
+    async def until(self, condition: Condition, *, passing: float = 0.01) -> Any:
+        """`passing` is the seconds that go by at each look."""
+        return await self._until(condition, lambda: self.clock.advance(passing))
 
     async def reaches(self, run: str, condition: Callable[[Run], Any], *, passing: float = 0.01) -> Run:
         """Wait for the row of a run to be so."""

@@ -600,7 +600,7 @@ async def test_what_ends_while_it_waits_for_a_token_is_not_created(nexus, monkey
     await nexus.queued(2)
     monkeypatch.setattr(nexus.store, "get", seen)
     scheduling = Scheduling(nexus, rate=2, burst=1).run()
-    await nexus.until(lambda: set(looked_at) == {run_id(1), run_id(2)}, passing=0)
+    await nexus.until(lambda: nexus.cluster.placed and set(looked_at) == {run_id(1), run_id(2)}, passing=0)
     [first] = nexus.cluster.placed
     other = run_id(2) if first == run_id(1) else run_id(1)
     await nexus.say(cancelled(request_id=other))
