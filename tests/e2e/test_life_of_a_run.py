@@ -100,11 +100,14 @@ async def test_a_failure_ends_with_its_reason(nexus, algorithm, parameters, stag
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"mode": "sleep", "seconds": 600}, {"mode": "transient"}], ids=["sleep", "transient"]
+    ("parameters", "deadline"),
+    # A slow machine has to get to a third attempt.
+    [({"mode": "sleep", "seconds": 600}, 2), ({"mode": "transient"}, 8)],
+    ids=["sleep", "transient"],
 )
-async def test_the_deadline_ends_what_would_go_on(nexus, parameters):
+async def test_the_deadline_ends_what_would_go_on(nexus, parameters, deadline):
     """Also an exit code that is transient: it does not count as a retry."""
-    overrides = {"runtimeEnvironment": {"deadlineSeconds": 2}}
+    overrides = {"runtimeEnvironment": {"deadlineSeconds": deadline}}
     run_id = await nexus.submit("scripted", parameters, customConfiguration=overrides)
     run = await nexus.ended(run_id)
     assert run["stage"] == "DEADLINE_EXCEEDED"
