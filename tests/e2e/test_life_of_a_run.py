@@ -116,8 +116,8 @@ async def test_the_deadline_ends_what_would_go_on(nexus, parameters, deadline):
         == "Algorithm exceeded its max allowed run time limit or retry attempt count."
     )
     if parameters["mode"] == "transient":
-        terminal = (await nexus.events(run_id))[-2:]
-        pods = next(e["data"]["evidence"]["pods"] for e in terminal if e["type"] == "RunDeadlineExceeded")
+        [end] = [e for e in await nexus.events(run_id) if e["type"] == "RunDeadlineExceeded"]
+        pods = end["data"]["evidence"]["pods"]
         assert len(pods) > 2, "a transient exit code is retried beyond maximumRetries"
 
 

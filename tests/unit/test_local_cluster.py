@@ -143,6 +143,16 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+async def said_to_run(root: Path) -> None:
+    """The owners wrote what they had started: a successor of one that had not begins anew."""
+
+    async def look() -> bool:
+        states = [read_state(str(folder)) for folder in (root / "jobs").iterdir()]
+        return all(state and state["pods"][-1]["status"]["phase"] == "Running" for state in states)
+
+    await until(look)
+
+
 async def dead(pid: int) -> None:
     async def look() -> bool:
         return not alive(pid)
@@ -318,11 +328,12 @@ async def test_a_job_ends_without_nexus(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("policy", "attempts", "counted"), [(IGNORE_DISRUPTION, 2, 0), (None, 1, 1)])
 async def test_an_owner_that_is_killed(
-    cluster: LocalCluster, tmp_path: Path, policy: Any, attempts: int, counted: int
+    cluster: LocalCluster, root: Path, tmp_path: Path, policy: Any, attempts: int, counted: int
 ) -> None:
     script = f"echo $$ $PPID >> {tmp_path}/log; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done"
     created = await cluster.create(shell(script, podFailurePolicy=policy))
     command, owner = (int(pid) for pid in (await lines(tmp_path / "log"))[0].split())
+    await said_to_run(root)
     os.kill(owner, signal.SIGKILL)
     if attempts == 2:
         await lines(tmp_path / "log", 2)
@@ -344,6 +355,7 @@ async def test_an_owner_that_dies_while_nexus_is_away(root: Path, tmp_path: Path
     manifest = shell(script, "lost", podFailurePolicy=IGNORE_DISRUPTION)
     await killed_nexus(root, manifest, when=lambda: lines(tmp_path / "log"))
     command, owner = (int(pid) for pid in (await lines(tmp_path / "log"))[0].split())
+    await said_to_run(root)
     os.kill(owner, signal.SIGKILL)
     await dead(owner)
     assert alive(command)
@@ -361,6 +373,7 @@ async def test_an_owner_that_dies_before_it_said_what_it_started(root: Path, tmp
             shell(f"echo $$ $PPID >> {tmp_path}/log; [ -e {tmp_path}/go ] || sleep 60")
         )
         command, owner = (int(pid) for pid in (await lines(tmp_path / "log"))[0].split())
+        await said_to_run(root)
     os.kill(owner, signal.SIGKILL)
     await dead(owner)
     (root / "jobs" / created.job.metadata.uid / "state").unlink()
