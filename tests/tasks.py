@@ -13,10 +13,11 @@ Condition = Callable[[], Awaitable[Any] | Any]
 
 
 class Tasks:
-    """Work that goes on beside a test. `patience` is the seconds that it has to stop, and a condition to come true."""
+    """Work that goes on beside a test. A condition has `patience` seconds to come true, work has `to_stop` to stop."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, *, patience: float, to_stop: float) -> None:
         self._patience = patience
+        self._to_stop = to_stop
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -30,7 +31,7 @@ class Tasks:
             task.cancel()
         for task in tasks:
             self._tasks.discard(task)
-            done, _ = await asyncio.wait([task], timeout=self._patience)
+            done, _ = await asyncio.wait([task], timeout=self._to_stop)
             assert done, f"{task} goes on although it was cancelled"
             with suppress(asyncio.CancelledError):
                 task.result()

@@ -30,6 +30,8 @@ _PATIENCE = 300.0
 """Seconds in which that has to happen, and in which everything has to end at last, after the last hit."""
 _LOOK_AGAIN = 1.0
 """Seconds between two looks at runs, which take the machine from what the storm is about."""
+_LOOK_AT_ALL = 5.0
+"""The same where it is all of them."""
 
 
 async def storm(
@@ -57,7 +59,7 @@ async def storm(
             with suppress(asyncio.CancelledError):
                 await submitting
         tell(f"{len(load.accepted):6d} accepted, calm")
-        await _calm(nexus, load)
+        await _calm(nexus)
         return await outcome(nexus, algorithms, load.accepted)
 
 
@@ -92,15 +94,14 @@ async def _gets_on(nexus: Installation, load: Load, count: int) -> None:
     await nexus.until(ended, _PATIENCE, _LOOK_AGAIN)
 
 
-async def _calm(nexus: Installation, load: Load) -> None:
-    """Wait until every accepted run has ended and its Job is gone, or until nothing has moved for long."""
-    unfinished, moved = len(load.accepted) + 1, asyncio.get_running_loop().time()
-    while unfinished and asyncio.get_running_loop().time() < moved + _PATIENCE:
-        with suppress(httpx.TransportError, KeyError):
-            now = sum([_goes_on(run) async for run in nexus.all_runs()])
-            if now != unfinished:
-                unfinished, moved = now, asyncio.get_running_loop().time()
-        await asyncio.sleep(5 * _LOOK_AGAIN)  # all runs are much to read
+async def _calm(nexus: Installation) -> None:
+    """Wait until every run has ended and its Job is gone, or until nothing has moved for long."""
+
+    async def unfinished() -> set[str]:
+        return {run["requestId"] async for run in nexus.all_runs() if _goes_on(run)}
+
+    with suppress(AssertionError):  # what is left then is the outcome's to tell
+        await nexus.until_none(unfinished, _PATIENCE, _LOOK_AT_ALL)
 
 
 def _goes_on(run: dict[str, object]) -> bool:

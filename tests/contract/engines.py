@@ -49,7 +49,7 @@ class Drivers(Tasks):
     """Runs drivers of an engine, and waits for what they do."""
 
     def __init__(self, engine: Engine, patience: float) -> None:
-        super().__init__(patience)
+        super().__init__(patience=patience, to_stop=patience)
         self.engine = engine
 
     def drive(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -25,6 +27,25 @@ class NexusClient:
             assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
             await asyncio.sleep(pause)
         return result
+
+    async def until_none(
+        self, waiting: Callable[[], Awaitable[set[str]]], seconds: float, pause: float = 1
+    ) -> None:
+        """Until no run is waiting, however slow the machine is, as long as they become fewer within `seconds`."""
+        runs: set[str] = set()
+        left, fewer_at = math.inf, time.monotonic()
+        while True:
+            with suppress(httpx.TransportError, KeyError):
+                if not (runs := await waiting()):
+                    return
+                if len(runs) < left:
+                    left, fewer_at = len(runs), time.monotonic()
+            # Also where nobody answers any more.
+            if time.monotonic() - fewer_at > seconds:
+                known = [(await self.run(run), await self.events(run)) for run in sorted(runs)[:1]]
+                raise AssertionError(f"{left} runs wait, no fewer since {seconds} s, such as {known}")
+            # A list of all runs is work for the machine that the runs wait for.
+            await asyncio.sleep(pause)
 
     async def submit(self, algorithm: str, parameters: dict[str, Any] | None = None, **members: Any) -> str:
         query = "?dryRun=true" if members.pop("dry_run", False) else ""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import json
-import math
 import random
 import shutil
-import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,26 +56,7 @@ async def all_ended(nexus: Installation, accepted: Iterable[str], *, completed: 
         runs = nexus.all_runs(stage="COMPLETED") if completed else nexus.all_runs()
         return set(accepted) - {run["requestId"] async for run in runs if run["state"] == "ended"}
 
-    await until_none(nexus, waiting)
-
-
-async def until_none(nexus: Installation, waiting: Callable[[], Awaitable[set[str]]]) -> None:
-    """Until no run is waiting, however slow the machine is, as long as they become fewer."""
-    left, fewer_at = math.inf, time.monotonic()
-    while True:
-        with suppress(httpx.TransportError, KeyError):
-            if not (runs := await waiting()):
-                return
-            if len(runs) < left:
-                left, fewer_at = len(runs), time.monotonic()
-            if time.monotonic() - fewer_at > SECONDS:
-                run = min(runs)
-                raise AssertionError(
-                    f"{left} runs wait, no fewer since {SECONDS} s; one of them is {await nexus.run(run)}, "
-                    f"{await nexus.events(run)}"
-                )
-        # A list of all runs is work for the machine that the runs wait for.
-        await asyncio.sleep(1)
+    await nexus.until_none(waiting, SECONDS)
 
 
 async def one_job_each(nexus: Installation, algorithms: Algorithms, accepted: Iterable[str]) -> None:
@@ -110,7 +89,7 @@ async def all_collected(nexus: Installation) -> None:
             run["requestId"] async for run in nexus.all_runs() if run["jobUid"] and not run["collectedAt"]
         }
 
-    await until_none(nexus, waiting)
+    await nexus.until_none(waiting, SECONDS)
 
 
 async def test_a_thousand_runs(servers, tmp_path):

@@ -135,6 +135,6 @@ async def record(kubeconfig: Path, scenarios: Sequence[Scenario]) -> None:
 
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or [each.name for each in SCENARIOS]
+    known = {each.name: each for each in SCENARIOS}
     there = Path(os.environ.get("NEXUS_TEST_KUBECONFIG") or Kubernetes().kubeconfig)
-    asyncio.run(record(there, [each for each in SCENARIOS if each.name in names]))
+    asyncio.run(record(there, [known[name] for name in sys.argv[1:] or known]))

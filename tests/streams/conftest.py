@@ -97,7 +97,7 @@ class Installation(Tasks):
     """The embedded engines in a folder, a cluster, and the roles that a test starts on them."""
 
     def __init__(self, folder: Path, clock: ManualClock | None = None) -> None:
-        super().__init__(patience=60)
+        super().__init__(patience=60, to_stop=10)
         self.clock = clock or ManualClock()
         self.log = SqliteEventLog(folder / "log.db", TOPICS, self.clock.timestamp)
         self.projections = folder / "projections.db"
