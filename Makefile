@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test simulate services services-stop chaos bench lint openapi diagnosis clean
+.PHONY: help demo test simulate services services-stop chaos bench lint pages clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,11 +43,8 @@ lint: $(INSTALLED) ## Format the code, then check it
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-openapi: $(INSTALLED) ## Write the committed OpenAPI document anew
-	$(BIN)/python -m api.openapi_file
-
-diagnosis: $(INSTALLED) ## Write docs/diagnosis.md anew
-	$(BIN)/python -m nexus.diagnosis_page
+pages: $(INSTALLED) ## Write the committed files that are made from code: OpenAPI, docs/diagnosis.md
+	$(BIN)/python -m docs.pages
 
 clean: ## Remove what was installed and what Nexus kept here
 	rm -rf $(VENV) .nexus

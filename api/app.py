@@ -10,16 +10,16 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
+from api.contract.payloads import payload_routes
+from api.contract.receiver import receiver_routes
+from api.contract.results import scheduler_routes
+from api.contract.submit import create_run
 from api.health import Health, health_routes
 from api.observability import Observed
 from api.openapi import openapi_routes
-from api.payloads import payload_routes
+from api.own.runs import run_routes
 from api.problems import handle_error, handle_http_error, handle_nexus_error
-from api.receiver import receiver_routes
-from api.runs import run_routes
-from api.scheduler import scheduler_routes
 from api.services import Services
-from api.submit import create_run
 from nexus import __version__
 from nexus.domain.errors import NexusError
 

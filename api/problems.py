@@ -8,7 +8,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from api.plain import no_such_page, text, unavailable
+from api.contract.plain import no_such_page, text, unavailable
 from nexus.domain.errors import Conflict, InvalidInput, NexusError, NotFound, Unavailable
 
 __all__ = ["handle_error", "handle_http_error", "handle_nexus_error", "problem"]

@@ -1,1 +1,1 @@
-"""Stream processors, one module each, and the drivers that feed them."""
+"""The stream processors, in one folder per role, and the drivers that feed them."""

@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.support.servers"]
 
 # No deadlines: how long one example takes says more about the machine than about the code.
 settings.register_profile("quick", deadline=None)

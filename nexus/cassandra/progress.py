@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from nexus.cassandra.driver import Session, Statement, Write
-from nexus.cassandra.listings import micros
+from nexus.cassandra.list_keys import micros
 from nexus.cassandra.statements import Statements
 from nexus.domain.blindness import Heard
 from nexus.ports import Partition

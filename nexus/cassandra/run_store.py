@@ -7,16 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from nexus.cassandra import listings
+from nexus.cassandra import list_keys
 from nexus.cassandra.driver import Session
 from nexus.cassandra.gathering import Gathered
-from nexus.cassandra.listings import bucket_at, bucket_of, micros
+from nexus.cassandra.list_keys import bucket_at, bucket_of, micros
 from nexus.cassandra.lists import Change, Entry, Lists, Walk
-from nexus.cassandra.order import Stamps
 from nexus.cassandra.progress import Progress
 from nexus.cassandra.recent import Recent
 from nexus.cassandra.rows import CHECKPOINT, decode_run, run_of_checkpoint
 from nexus.cassandra.statements import Statements, prepare
+from nexus.cassandra.write_order import Stamps
 from nexus.cassandra.writer import Writer
 from nexus.config import Cassandra
 from nexus.domain.blindness import Heard
@@ -103,18 +103,18 @@ class CassandraRunStore:
             after or _LAST_ID,
             low=bucket_at(where.since) - _SKEW if where.since else 0,
             high=min(
-                bucket_at(where.until) + _SKEW if where.until else listings.FAR,
-                bucket_of(after) if after else listings.FAR,
+                bucket_at(where.until) + _SKEW if where.until else list_keys.FAR,
+                bucket_of(after) if after else list_keys.FAR,
             ),
         )
         return await self._first(walk, limit, lambda run: _holds(where, run), where.algorithm)
 
     async def due(self, at: datetime, limit: int) -> list[Run]:
-        await self._tidy(listings.DUE, listings.of_stage(Stage.BUFFERED))
-        return await self._first(Walk(listings.DUE, "ranked", micros(at), high=bucket_at(at)), limit)
+        await self._tidy(list_keys.DUE, list_keys.of_stage(Stage.BUFFERED))
+        return await self._first(Walk(list_keys.DUE, "ranked", micros(at), high=bucket_at(at)), limit)
 
     async def running(self, before: datetime, limit: int, after: str = "") -> list[Run]:
-        scope = listings.of_stage(Stage.RUNNING)
+        scope = list_keys.of_stage(Stage.RUNNING)
         await self._tidy(scope)
         walk = Walk(
             scope, "oldest", after, low=bucket_of(after) if after else 0, high=bucket_at(before) + _SKEW
@@ -122,8 +122,8 @@ class CassandraRunStore:
         return await self._first(walk, limit, lambda run: run.last_modified < before)
 
     async def uncollected(self, before: datetime, limit: int) -> list[Run]:
-        await self._tidy(listings.UNCOLLECTED)
-        walk = Walk(listings.UNCOLLECTED, "ranked", micros(before) - 1, high=bucket_at(before))
+        await self._tidy(list_keys.UNCOLLECTED)
+        walk = Walk(list_keys.UNCOLLECTED, "ranked", micros(before) - 1, high=bucket_at(before))
         return await self._first(walk, limit)
 
     async def write(self, changes: Sequence[Folded]) -> None:
@@ -197,7 +197,7 @@ class CassandraRunStore:
         for key in request_ids:
             by_bucket[bucket_of(key)].append(key)
         asked = (
-            self._session.rows(self._statements.algorithms, (listings.ALL, bucket, some))
+            self._session.rows(self._statements.algorithms, (list_keys.ALL, bucket, some))
             for bucket, keys in by_bucket.items()
             for some in _cut(keys, 10 * _SET)
         )
@@ -223,14 +223,14 @@ def _scope(where: RunFilter) -> str | None:
     if where.tag == "" or where.parent == "":
         return None
     if where.parent is not None:
-        return listings.of_parent(where.parent)
+        return list_keys.of_parent(where.parent)
     if where.tag is not None:
-        return listings.of_tag(where.tag)
+        return list_keys.of_tag(where.tag)
     if where.stage is not None and (where.stage is not Stage.COMPLETED or where.algorithm is None):
-        return listings.of_stage(
+        return list_keys.of_stage(
             where.stage
         )  # but for COMPLETED, few of an algorithm's runs are in one stage
-    return listings.of_algorithm(where.algorithm) if where.algorithm is not None else listings.ALL
+    return list_keys.of_algorithm(where.algorithm) if where.algorithm is not None else list_keys.ALL
 
 
 def _holds(where: RunFilter, run: Run) -> bool:
@@ -248,7 +248,7 @@ def _holds(where: RunFilter, run: Run) -> bool:
 
 
 def _agrees(entry: Entry, run: Run) -> bool:
-    return entry.listing in listings.listings(run)
+    return entry.listing in list_keys.listings(run)
 
 
 def _cut(keys: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -10,14 +10,14 @@ from tempfile import TemporaryDirectory
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from nexus import heap
 from nexus.cli.render import err
+from nexus.composition import heap
 from nexus.domain.topics import DEAD_LETTERS, REQUESTS, RUNS
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.journal import Journal
 from nexus.ports import EventLog, Partition, RunStore
 from streams import audit
-from streams.ledger import Ledger
+from streams.ledger.ledger import Ledger
 
 __all__ = ["ends", "fold"]
 

@@ -13,14 +13,14 @@ from msgspec.structs import replace
 
 from nexus.cli.folding import ends, fold
 from nexus.cli.state import open_log
+from nexus.composition.engines import Engines
+from nexus.composition.provision import make_tables
 from nexus.config import Config, load
 from nexus.domain.errors import ConfigError
 from nexus.embedded.group_commit import connect
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
-from nexus.engines import Engines
 from nexus.ports import RunFilter
-from nexus.provision import make_tables
 
 __all__ = ["rebuild"]
 

@@ -20,8 +20,8 @@ def register(app: typer.Typer) -> None:
 def schema(file: ConfigFile = None, as_json: Json = False) -> None:
     """Make the keyspace and the tables of the run store, or bring them up to date. Again does no harm."""
     from nexus.cli import render
+    from nexus.composition.provision import make_tables
     from nexus.config import load
-    from nexus.provision import make_tables
 
     config = load(file, os.environ).cassandra
     if not (config.hosts or config.bundle):

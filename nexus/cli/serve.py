@@ -77,7 +77,7 @@ def dev(
     Algorithms run as processes of this machine. Ctrl-C stops Nexus; what was accepted goes on at the next start.
     Each engine can be a real one instead: what `nexus topics` and `nexus schema` make is made at the start.
     """
-    from nexus.cli import logs, render
+    from nexus.cli import logging_setup, render
     from nexus.config import load
 
     flags = {
@@ -96,11 +96,11 @@ def dev(
         raise ConfigError(
             f"there is no folder {settings.templates.folder}: name the one with your manifests with --templates"
         )
-    logs.configure(settings.logging)
+    logging_setup.configure(settings.logging)
 
+    from nexus.composition.provision import for_development
+    from nexus.composition.serving import ROLES, serve
     from nexus.embedded.state import StateFolder
-    from nexus.provision import for_development
-    from nexus.serving import ROLES, serve
 
     folder = StateFolder(state)
 
@@ -190,13 +190,13 @@ def _role(role: str) -> Callable[..., None]:
         host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
         port: Annotated[int | None, typer.Option(help="The port to listen on; 8080 when left out.")] = None,
     ) -> None:
-        from nexus.cli import logs, render
+        from nexus.cli import logging_setup, render
         from nexus.config import load
 
         settings = load(config, os.environ, {"http.host": host, "http.port": port})
-        logs.configure(settings.logging)
+        logging_setup.configure(settings.logging)
 
-        from nexus.serving import serve
+        from nexus.composition.serving import serve
 
         def announce(*_: object) -> None:
             # Not the external address, which all instances of a role share.

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
+from nexus.composition.engines import Engines
 from nexus.config import load
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.embedded.state import StateFolder
-from nexus.engines import Engines
 from nexus.ports import EventLog
 
 __all__ = ["open_log", "open_state"]

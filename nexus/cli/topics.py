@@ -35,8 +35,8 @@ def topics(
     something differs.
     """
     from nexus.cli import render
+    from nexus.composition.provision import make_topics
     from nexus.config import load
-    from nexus.provision import make_topics
 
     settings = load(config, os.environ)
     if not settings.kafka.servers:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from nexus.cli.folding import fold
 from nexus.cli.state import open_state
+from nexus.composition.engines import Engines
 from nexus.config import Config, load
 from nexus.domain.errors import ConfigError
 from nexus.domain.topics import REQUESTS
@@ -21,10 +22,9 @@ from nexus.embedded.event_log import SqliteEventLog
 from nexus.embedded.group_commit import connect
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
-from nexus.engines import Engines
 from nexus.ports import RunFilter, RunStore
 from streams import audit
-from streams.ledger import CONSUMERS
+from streams.ledger.ledger import CONSUMERS
 
 __all__ = ["verify"]
 

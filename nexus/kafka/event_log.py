@@ -9,7 +9,7 @@ from nexus.domain.errors import ConfigError
 from nexus.domain.topics import NewRecord
 from nexus.kafka.appending import Appender
 from nexus.kafka.client import connection
-from nexus.kafka.reading import Reader
+from nexus.kafka.offset_reader import Reader
 from nexus.ports import Position, Record
 
 __all__ = ["KafkaEventLog"]

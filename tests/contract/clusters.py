@@ -14,7 +14,7 @@ from nexus.domain.observed import JobView, PodView
 from nexus.embedded.cluster.local import LocalCluster
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.ports import Cluster, Listed
-from tests.kube import namespace, played
+from tests.support.kube import namespace, played
 
 __all__ = [
     "Bed",

@@ -14,11 +14,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from nexus.domain.topics import NewRecord
 from nexus.embedded.event_log import SqliteEventLog
-from streams.embedded import EmbeddedDriver
-from streams.faust import FaustDriver
-from streams.kafka import KafkaDriver
+from streams.drivers.embedded import EmbeddedDriver
+from streams.drivers.faust import FaustDriver
+from streams.drivers.kafka import KafkaDriver
 from streams.processor import Driver, Processor
-from tests.tasks import Condition, Tasks
+from tests.support.tasks import Condition, Tasks
 
 __all__ = ["ENGINES", "PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
 

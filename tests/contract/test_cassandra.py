@@ -20,9 +20,9 @@ from nexus.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from nexus.domain.events import JobCreated, Parent, RunCompleted, RunFailed, encode_event, event_id
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.ports import Claim, Folded, FoldedFact, RunFilter
-from tests.cassandra import cassandra_session, cassandra_store, drop_keyspace, now
-from tests.factories import algorithm, diagnosis, fact, job_created, run_requested
-from tests.proxy import proxied
+from tests.support.cassandra import cassandra_session, cassandra_store, drop_keyspace, now
+from tests.support.factories import algorithm, diagnosis, fact, job_created, run_requested
+from tests.support.proxy import proxied
 
 SPEC = {
     "container": {"image": "algorithms/hello", "registry": "registry.example.com", "versionTag": "v1"},

@@ -9,9 +9,9 @@ import pytest
 from nexus.cassandra.claims import CassandraClaims
 from nexus.embedded.claims import SqliteClaims
 from nexus.ports import Claim
-from tests.cassandra import cassandra_session
 from tests.contract.at_once import AtOnce
 from tests.simulation.stores import ClaimsModel, SimulatedClaims
+from tests.support.cassandra import cassandra_session
 
 
 @pytest.fixture(params=["embedded", "simulated", "cassandra"])

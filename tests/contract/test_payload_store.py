@@ -18,8 +18,8 @@ from nexus.payload_urls import SignedUrls
 from nexus.ports import StoredPayload
 from nexus.s3 import PresignedUrls, S3PayloadStore
 from tests.contract.at_once import AtOnce
-from tests.factories import after, run_requested
 from tests.simulation.stores import SimulatedPayloads
+from tests.support.factories import after, run_requested
 
 BUCKET = "contract"
 

@@ -12,10 +12,10 @@ from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, 
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.ports import Folded, FoldedFact, Partition, RunFilter
-from tests.cassandra import cassandra_store
 from tests.contract.at_once import AtOnce
-from tests.factories import run_requested
 from tests.simulation.stores import Projections, SimulatedRunStore
+from tests.support.cassandra import cassandra_store
+from tests.support.factories import run_requested
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, OTHER = Partition("nexus.runs", 0), Partition("nexus.runs", 1)

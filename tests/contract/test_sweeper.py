@@ -20,7 +20,7 @@ from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.journal import Journal
 from nexus.ports import Partition
-from streams.garbage import Sweeper
+from streams.supervisor.sweeper import Sweeper
 from tests.contract.clusters import Bed, create, gone, kubernetes_bed, local_bed, running, until
 
 INSTALLED = "ours"

@@ -13,10 +13,10 @@ import uuid_utils
 
 from nexus.domain.job import Materializer
 from nexus.domain.observed import Metadata
-from nexus.embedded.cluster.manifests import Manifests, Stored
+from nexus.embedded.cluster.job_table import Manifests, Stored
 from nexus.embedded.cluster.status import stamp
 from tests.e2e.nexus_process import NexusProcess
-from tests.factories import algorithm, run_requested
+from tests.support.factories import algorithm, run_requested
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans
 from schemathesis import GenerationMode
 
-from api.openapi_file import COMMITTED
+from docs.pages.openapi import COMMITTED
 
 # Its own pytest integration does not know pytest 9, so each operation's strategy is given to Hypothesis here.
 schema = schemathesis.openapi.from_dict(msgspec.json.decode(COMMITTED.read_bytes()))

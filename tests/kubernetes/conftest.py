@@ -12,8 +12,8 @@ from yarl import URL
 
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.credentials import from_kubeconfig
-from tests.kube import Namespace, namespace
-from tests.relay import Relay, relay
+from tests.support.kube import Namespace, namespace
+from tests.support.relay import Relay, relay
 
 
 class Disturbed(NamedTuple):

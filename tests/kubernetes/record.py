@@ -21,9 +21,9 @@ import msgspec
 
 from infra.services import Kubernetes
 from nexus.kubernetes.cluster import KubernetesCluster
-from tests.kube import Namespace
 from tests.kubernetes.scenarios import SCENARIOS, Scenario
 from tests.kubernetes.scene import Scene, scene
+from tests.support.kube import Namespace
 
 __all__ = ["FOLDER", "Line", "play", "read"]
 

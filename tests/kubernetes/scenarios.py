@@ -13,10 +13,10 @@ from zlib import crc32
 
 from nexus.domain.events import RunRequested
 from nexus.domain.run import Stage
-from tests.factories import algorithm, run_requested
-from tests.kube import SIM, played
 from tests.kubernetes.scene import Scene
 from tests.streams.conftest import MATERIALIZER
+from tests.support.factories import algorithm, run_requested
+from tests.support.kube import SIM, played
 
 __all__ = ["SCENARIOS", "Scenario"]
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from infra.services.pki import Authority
 from infra.services.server import free_ports
-from tests.kube import SIM, Namespace, namespace
+from tests.support.kube import SIM, Namespace, namespace
 
 __all__ = ["NODES", "OWN", "Scene", "scene"]
 

@@ -16,8 +16,8 @@ from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection, Load
 from nexus.kubernetes.credentials import from_kubeconfig, from_service_account
 from tests.contract.clusters import manifest, until
-from tests.kube import Namespace, played
 from tests.kubernetes.conftest import Disturbed
+from tests.support.kube import Namespace, played
 
 User = Callable[[Path], dict[str, Any]]
 

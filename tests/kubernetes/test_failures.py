@@ -23,12 +23,12 @@ from nexus.domain.topics import RUNS
 from nexus.kubernetes.cluster import KubernetesCluster
 from streams.watcher import Watcher
 from tests.contract.clusters import manifest
-from tests.factories import fact, folded
-from tests.kube import SIM, Namespace
 from tests.kubernetes.record import play
 from tests.kubernetes.scenarios import SCENARIOS, Scenario
 from tests.kubernetes.scene import Scene, scene
 from tests.streams.conftest import CLUSTER, Installation, WallClock
+from tests.support.factories import fact, folded
+from tests.support.kube import SIM, Namespace
 
 SECONDS = 150.0
 

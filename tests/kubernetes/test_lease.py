@@ -13,8 +13,8 @@ import pytest
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
 from tests.contract.clusters import until
-from tests.kube import Namespace
 from tests.kubernetes.conftest import Disturbed
+from tests.support.kube import Namespace
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 LEASE = f"{LEASES}/nexus-watcher"

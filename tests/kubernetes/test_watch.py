@@ -20,8 +20,8 @@ from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.stream import Stream
 from nexus.ports import Change, Listed
 from tests.contract.clusters import Manifest, manifest, until
-from tests.kube import Namespace, namespace, played
 from tests.kubernetes.conftest import Disturbed
+from tests.support.kube import Namespace, namespace, played
 
 Watch = AsyncGenerator[Listed | Change]
 

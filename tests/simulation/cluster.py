@@ -11,11 +11,11 @@ from nexus.domain.job import REQUEST_ID
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run
 from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
-from tests.cluster_model import ClusterModel
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults
 from tests.simulation.loop import VirtualLoop, current_process
 from tests.simulation.network import Network
+from tests.support.cluster_model import ClusterModel
 
 __all__ = ["Making", "SimulatedCluster", "Site", "is_a_run"]
 

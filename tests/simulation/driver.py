@@ -12,7 +12,7 @@ from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 
 from nexus.domain.errors import Unavailable
 from nexus.ports import Partition, Record
-from streams.kafka import KafkaDriver
+from streams.drivers.kafka import KafkaDriver
 from streams.processor import Clock, Processor
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from nexus.composition.engines import Engines, Machine
 from nexus.config import Config
-from nexus.engines import Engines, Machine
 from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, RunStore, Templates
 from streams.processor import Driver, Processor
 from tests.simulation.chance import Chance

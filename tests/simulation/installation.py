@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
+from nexus.composition.roles import STREAMS, Role, services
 from nexus.config import (
     Config,
     Garbage,
@@ -22,8 +23,6 @@ from nexus.config import (
 )
 from nexus.config import Http as HttpConfig
 from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
-from nexus.roles import STREAMS, Role, services
-from tests.cluster_model import ClusterModel
 from tests.simulation.chance import Chance
 from tests.simulation.cluster import Site
 from tests.simulation.driver import Brokers
@@ -36,6 +35,7 @@ from tests.simulation.log import Broker
 from tests.simulation.loop import IDLE, Process, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.stores import ClaimsModel, Projections
+from tests.support.cluster_model import ClusterModel
 
 __all__ = ["Installation", "Slot"]
 
@@ -162,7 +162,7 @@ class Installation:
         self.loop.within(process, lambda: self._spawn(process, self._serve(process, slot.roles)))
 
     async def _serve(self, process: Process, roles: Sequence[str]) -> None:
-        """As `nexus.serving` does."""
+        """As `nexus.composition.serving` does."""
         engines = SimulatedEngines(
             self._servers, machine(self.loop, process, self.chance.child("")), self.loop
         )

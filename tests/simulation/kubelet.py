@@ -10,11 +10,11 @@ import msgspec
 from nexus.domain.job import ALGORITHM
 from nexus.domain.observed import JobView
 from nexus.ports import Change
-from tests.cluster_model import ClusterModel
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults, Trace
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.templates import ALGORITHMS, DEADLINE, FATAL, TRANSIENT
+from tests.support.cluster_model import ClusterModel
 
 __all__ = ["Kubelet", "Post"]
 

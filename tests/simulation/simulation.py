@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from nexus.journal import Journal
 from streams.audit import Verification, fold_log, verify
-from streams.ledger import Ledger
+from streams.ledger.ledger import Ledger
 from tests.simulation.chance import Chance
 from tests.simulation.clients import Clients
 from tests.simulation.faults import Faults, Trace

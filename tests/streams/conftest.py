@@ -29,20 +29,20 @@ from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
 from nexus.payload_urls import SignedUrls
 from nexus.ports import PayloadStore, Record
-from streams.collector import Collector
-from streams.embedded import EmbeddedDriver
-from streams.garbage import Sweeper
-from streams.ledger import CONSUMERS, Ledger
-from streams.notifications import Notifications
-from streams.oversight import Oversight
+from streams.drivers.embedded import EmbeddedDriver
+from streams.ledger.ledger import CONSUMERS, Ledger
+from streams.ledger.notifications import Notifications
 from streams.processor import Processor
-from streams.reconciler import Patience, Reconciler
-from streams.supervisor import Supervisor
+from streams.supervisor.collector import Collector
+from streams.supervisor.oversight import Oversight
+from streams.supervisor.reconciler import Patience, Reconciler
+from streams.supervisor.supervisor import Supervisor
+from streams.supervisor.sweeper import Sweeper
 from streams.watcher import Watcher
 from tests.e2e.nexus_process import TEMPLATES
-from tests.factories import CLUSTER, after, job_created, run_requested
-from tests.simulated_cluster import SimulatedCluster
-from tests.tasks import Condition, Tasks
+from tests.support.factories import CLUSTER, after, job_created, run_requested
+from tests.support.simulated_cluster import SimulatedCluster
+from tests.support.tasks import Condition, Tasks
 
 REQUESTS = requests_of(CLUSTER)
 ELSEWHERE = "another"

@@ -17,9 +17,9 @@ from nexus.embedded.group_commit import connect
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.ports import Folded
 from streams.audit import Verification, fold_log, replay, verify
-from streams.ledger import Ledger
-from tests.factories import after, cancelled, completed, fact, folded, job_created
+from streams.ledger.ledger import Ledger
 from tests.streams.conftest import ELSEWHERE, REQUESTS, Installation, run_id
+from tests.support.factories import after, cancelled, completed, fact, folded, job_created
 
 OTHER = "another-algorithm"
 TOPICS = [REQUESTS, RUNS]

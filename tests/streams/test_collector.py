@@ -17,9 +17,9 @@ from nexus.domain.events import (
 )
 from nexus.domain.run import Stage
 from nexus.domain.topics import RUNS
-from tests.factories import ALGORITHM, CLUSTER, cancelled, completed, diagnosis, fact
-from tests.simulated_cluster import SimulatedCluster
 from tests.streams.conftest import ELSEWHERE, MATERIALIZER, Installation, run_id
+from tests.support.factories import ALGORITHM, CLUSTER, cancelled, completed, diagnosis, fact
+from tests.support.simulated_cluster import SimulatedCluster
 
 RUN = run_id(1)
 CHILD = run_id(2)

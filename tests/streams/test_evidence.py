@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nexus.domain.events import EvidenceRecorded, encode_event
-from streams.evidence import gather
-from tests.factories import REQUEST_ID, fact, pod_view, run_requested
-from tests.simulated_cluster import SimulatedCluster
+from streams.supervisor.evidence import gather
 from tests.streams.conftest import MATERIALIZER, ManualClock
+from tests.support.factories import REQUEST_ID, fact, pod_view, run_requested
+from tests.support.simulated_cluster import SimulatedCluster
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from nexus.domain.payload import payload_key
 from nexus.domain.run import Stage
 from nexus.domain.topics import DEAD_LETTERS, RUNS
 from nexus.embedded.payload_store import FolderPayloadStore
-from tests.factories import ALGORITHM, cancelled, completed
-from tests.simulated_cluster import SimulatedCluster
 from tests.streams.conftest import ELSEWHERE, KEEPING, MATERIALIZER, Installation, run_id
+from tests.support.factories import ALGORITHM, cancelled, completed
+from tests.support.simulated_cluster import SimulatedCluster
 
 RUN = run_id(1)
 GRACE = KEEPING.job_grace.total_seconds()

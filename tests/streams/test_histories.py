@@ -15,10 +15,10 @@ from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Stage
 from nexus.domain.topics import OBSERVATIONS, RUNS
 from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
-from tests.factories import job_created, job_view
 from tests.kubernetes.record import FOLDER, Line, read
 from tests.kubernetes.scenarios import SCENARIOS, Scenario
 from tests.streams.conftest import Installation
+from tests.support.factories import job_created, job_view
 
 NAME = "standalone"
 IDENTITY = "recorded"

@@ -7,9 +7,9 @@ import pytest
 from nexus.domain.events import DeadLettered, RunRequeued, RunStarted, encode_event
 from nexus.domain.run import Stage
 from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RUNS, UnknownEvent, to_record
-from streams.ledger import Ledger
-from tests.factories import after, cancelled, completed, fact, folded, job_created, run_observed
+from streams.ledger.ledger import Ledger
 from tests.streams.conftest import REQUESTS, TOPICS, run_id
+from tests.support.factories import after, cancelled, completed, fact, folded, job_created, run_observed
 
 
 def facts_of(run: str):

@@ -8,8 +8,8 @@ import pytest
 
 from nexus.domain.events import Parent, RunEnded, RunFailed, RunTagged
 from nexus.domain.topics import RESULTS, RUNS
-from tests.factories import after, cancelled, completed, diagnosis, fact, job_created
 from tests.streams.conftest import Installation, run_id
+from tests.support.factories import after, cancelled, completed, diagnosis, fact, job_created
 
 RUN = run_id(1)
 

@@ -10,9 +10,9 @@ from nexus.config import NEVER
 from nexus.domain.events import RunDeferred, RunFailed, RunSchedulingFailed, RunStarted
 from nexus.domain.run import Run, Stage, State
 from nexus.domain.topics import RUNS
-from tests.factories import after, algorithm, completed, fact
-from tests.simulated_cluster import SimulatedCluster
 from tests.streams.conftest import ELSEWHERE, MAX_BLIND, REQUESTS, Installation, run_id
+from tests.support.factories import after, algorithm, completed, fact
+from tests.support.simulated_cluster import SimulatedCluster
 
 RUN = run_id(1)
 GRACE = 30

@@ -18,11 +18,11 @@ from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import DEAD_LETTERS, RUNS
 from nexus.payload_urls import SignedUrls
 from nexus.ports import Folded
-from streams.placing import Pace, Placer
 from streams.processor import Ack, Delivery
-from streams.scheduler import Scheduler, Starts
-from tests.factories import CLUSTER, after, cancelled, completed, folded, job_created
+from streams.scheduler.placing import Pace, Placer
+from streams.scheduler.scheduler import Scheduler, Starts
 from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, Installation, run_id
+from tests.support.factories import CLUSTER, after, cancelled, completed, folded, job_created
 
 PARK_AFTER = 60
 DENIED_GRACE = 300

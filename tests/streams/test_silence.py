@@ -9,8 +9,8 @@ import pytest
 
 from api.app import create_app
 from api.health import Health
-from tests.factories import cancelled
 from tests.streams.conftest import Installation, run_id
+from tests.support.factories import cancelled
 
 
 @pytest.fixture

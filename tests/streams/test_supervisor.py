@@ -9,8 +9,8 @@ import pytest
 from nexus.domain.events import EvidenceRecorded, RunFailed, RunObserved
 from nexus.domain.run import Stage
 from nexus.domain.topics import OBSERVATIONS, RUNS
-from tests.factories import cancelled, completed, job_view, run_observed
 from tests.streams.conftest import MATERIALIZER, Installation, run_id
+from tests.support.factories import cancelled, completed, job_view, run_observed
 
 RUN = run_id(1)
 ENDS = {"RunCompleted", "RunFailed", "RunDeadlineExceeded", "RunSchedulingFailed", "RunCancelled"}

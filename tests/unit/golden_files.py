@@ -36,7 +36,7 @@ from nexus.domain.events import (
 from nexus.domain.observed import Waiting
 from nexus.domain.template import AlgorithmSpec, algorithm_spec
 from nexus.domain.topics import to_record
-from tests.factories import (
+from tests.support.factories import (
     ALGORITHM,
     CLUSTER,
     REQUEST_ID,

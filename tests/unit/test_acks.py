@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus.ports import Position, Record
-from streams.acks import Acks
+from streams.drivers.acks import Acks
 
 OFFSETS = st.lists(st.integers(0, 60), unique=True, max_size=30).map(sorted)
 """In the order of the log, with gaps."""

@@ -8,7 +8,7 @@ from nexus.cli import render
 from nexus.domain.blindness import Heard, given_up, given_up_at, last_heard, removed, unheard_since
 from nexus.domain.run import Stage, State, fold
 from nexus.views import RunView
-from tests.factories import CLUSTER, after, algorithm, completed, folded, job_created, run_requested
+from tests.support.factories import CLUSTER, after, algorithm, completed, folded, job_created, run_requested
 
 SILENCE = timedelta(seconds=30)
 BLIND = timedelta(hours=1)

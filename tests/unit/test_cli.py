@@ -28,7 +28,7 @@ from nexus.domain.topics import DEAD_LETTERS, RESULTS, RUNS, NewRecord, requests
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
-from tests.factories import CLUSTER, REQUEST_ID, job_created, run_requested
+from tests.support.factories import CLUSTER, REQUEST_ID, job_created, run_requested
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NO_SUCH_RUN = "01900000-0000-7000-8000-000000000000"

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from infra.services import S3, Cassandra, Kafka, Kubernetes, cassandra, kafka, kubernetes, s3
+from nexus.composition.serving import ROLES
 from nexus.config import Config, load
-from nexus.serving import ROLES
 
 ROOT = Path(__file__).parents[2]
 # With the defaults of `${NAME:-default}`.

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 import yaml
 
+from nexus.composition.engines import Engines
 from nexus.config import NEVER, Config, load, shown
 from nexus.domain.errors import ConfigError
-from nexus.engines import Engines
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from nexus.domain.diagnosis.placing import lacking, placing_advice
 from nexus.domain.events import Diagnosis, Evidence, RunObserved, RunStalled
 from nexus.domain.observed import JobView, PodView, Waiting
 from nexus.domain.run import Run, Stage, fold
-from tests.factories import (
+from tests.support.factories import (
     CLUSTER,
     REQUEST_ID,
     after,

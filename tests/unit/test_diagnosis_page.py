@@ -2,13 +2,9 @@ from __future__ import annotations
 
 import msgspec
 
+from docs.pages.diagnosis import current
 from nexus.config import Grace
-from nexus.diagnosis_page import COMMITTED, current
 from nexus.domain.diagnosis import GRACES, REFUSALS, RULES
-
-
-def test_the_committed_page_is_that_of_the_rules():
-    assert COMMITTED.read_text() == current(), "run `make diagnosis` and commit docs/diagnosis.md"
 
 
 def test_every_category_is_on_it():

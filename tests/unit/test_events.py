@@ -24,7 +24,7 @@ from nexus.domain.events import (
     event_id,
 )
 from nexus.domain.topics import UnknownEvent, read_event, requests_of, to_record
-from tests.factories import (
+from tests.support.factories import (
     AT,
     REQUEST_ID,
     after,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nexus.domain.errors import InvalidInput
 from nexus.domain.ids import fingerprint, issued_at, parse_request_id
-from tests.factories import REQUEST_ID
+from tests.support.factories import REQUEST_ID
 
 
 @given(st.uuids())

@@ -13,7 +13,7 @@ from nexus.domain.observed import JobView
 from nexus.domain.quantity import parse_quantity
 from nexus.domain.run import begin
 from nexus.domain.template import WorkgroupSpec
-from tests.factories import CLUSTER, REQUEST_ID, after, algorithm, run_requested
+from tests.support.factories import CLUSTER, REQUEST_ID, after, algorithm, run_requested
 from tests.unit.golden_files import full_spec
 
 URL = "https://nexus.example.com/data/v1/payloads/x?chk=a%3D&sig=b"

@@ -18,12 +18,12 @@ import psutil
 import pytest
 
 from nexus.domain.observed import JobView, PodView
+from nexus.embedded.cluster.job_table import Manifests
 from nexus.embedded.cluster.local import LocalCluster
-from nexus.embedded.cluster.manifests import Manifests
-from nexus.embedded.cluster.order import Order
 from nexus.embedded.cluster.policy import Verdict, delay_before, judge
 from nexus.embedded.cluster.processes import signal_process
 from nexus.embedded.cluster.statefile import last_line, read_state, write_state
+from nexus.embedded.cluster.work_order import Order
 from nexus.ports import Listed
 
 ALGORITHM = "science.sneaksanddata.com/algorithm-template-name"

@@ -18,7 +18,7 @@ from nexus.domain.payload import (
     sign,
     verify,
 )
-from tests.factories import AT, after
+from tests.support.factories import AT, after
 
 ID = "5a3c4f9b-fd94-48d4-99cd-d9d7cbf6cfd1"
 GRANT = Grant(

@@ -18,7 +18,7 @@ from nexus.domain.placement import (
     timed_out,
 )
 from nexus.domain.run import Run, Stage, begin, fold
-from tests.factories import (
+from tests.support.factories import (
     AT,
     CLUSTER,
     REQUEST_ID,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from api.runs import _view
+from api.own.runs import _view
 from nexus.cli.render import show_events, show_run, show_runs, show_why
 from nexus.domain.events import Event, Evidence, RunFailed, RunStalled, encode_event, event_id
 from nexus.views import RunEvent
-from tests.factories import diagnosis, fact, folded, job_created, pod_view
+from tests.support.factories import diagnosis, fact, folded, job_created, pod_view
 
 STALLED = fact(
     RunStalled,

@@ -24,7 +24,7 @@ from nexus.domain.events import (
     event_id,
 )
 from nexus.domain.run import DRY_RUN, Run, Stage, State, begin, fold, notification
-from tests.factories import (
+from tests.support.factories import (
     ALGORITHM,
     REQUEST_ID,
     after,

@@ -13,7 +13,7 @@ from nexus.domain.events import Parent, RunRequested
 from nexus.domain.payload import content_hash, payload_path
 from nexus.domain.submission import Submission, read_overrides, read_submission, request_run
 from nexus.domain.template import Template, merge
-from tests.factories import AT, CLUSTER, REQUEST_ID, template, workgroup
+from tests.support.factories import AT, CLUSTER, REQUEST_ID, template, workgroup
 
 
 def body(**members) -> bytes:

@@ -12,7 +12,7 @@ from nexus.domain.template import (
     merge,
     workgroup_spec,
 )
-from tests.factories import template_spec
+from tests.support.factories import template_spec
 
 
 def decoded(**members) -> AlgorithmSpec:

@@ -12,7 +12,7 @@ from nexus.domain.validation import (
     check_template,
     check_workgroup,
 )
-from tests.factories import algorithm, template_spec, workgroup
+from tests.support.factories import algorithm, template_spec, workgroup
 from tests.unit.golden_files import full_spec
 
 INT32 = 2**31 - 1

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
-from nexus.embedded.cluster.order import Order
 from nexus.embedded.cluster.processes import MARK, signal_group
+from nexus.embedded.cluster.work_order import Order
 
 __all__ = ["Command", "StartError"]
 

@@ -20,10 +20,10 @@ import time
 import traceback
 from typing import BinaryIO
 
-from nexus.embedded.cluster.order import Order
 from nexus.embedded.cluster.owner import EVENTS, own
 from nexus.embedded.cluster.processes import Mark
 from nexus.embedded.cluster.signals import Signals
+from nexus.embedded.cluster.work_order import Order
 
 __all__ = ["main"]
 

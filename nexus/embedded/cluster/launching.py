@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from nexus.domain.errors import Unavailable
-from nexus.embedded.cluster.order import Order
+from nexus.embedded.cluster.work_order import Order
 
 __all__ = ["Launching"]
 

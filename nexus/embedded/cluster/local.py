@@ -17,13 +17,13 @@ from nexus.domain.errors import OutcomeUnknown, Unavailable
 from nexus.domain.observed import JobView, PodView
 from nexus.embedded.cluster import custody, logs
 from nexus.embedded.cluster.events import events
-from nexus.embedded.cluster.manifest import parse
-from nexus.embedded.cluster.manifests import Manifests, Stored
-from nexus.embedded.cluster.order import Order
+from nexus.embedded.cluster.job_table import Manifests, Stored
+from nexus.embedded.cluster.local_job import parse
 from nexus.embedded.cluster.record import Record
 from nexus.embedded.cluster.scheduling import Scheduling
 from nexus.embedded.cluster.status import stamp
 from nexus.embedded.cluster.watchers import Watchers
+from nexus.embedded.cluster.work_order import Order
 from nexus.ports import Change, Created, DeletionPolicy, Listed
 
 __all__ = ["LocalCluster"]

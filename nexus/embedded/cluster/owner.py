@@ -11,7 +11,6 @@ import time
 
 from nexus.embedded.cluster.command import Command, StartError
 from nexus.embedded.cluster.logs import termination_message
-from nexus.embedded.cluster.order import Order
 from nexus.embedded.cluster.policy import BACKOFF_LIMIT_EXCEEDED, DEADLINE_EXCEEDED, delay_before, judge
 from nexus.embedded.cluster.processes import Mark, kill_leftovers, resident_bytes
 from nexus.embedded.cluster.signals import Signals
@@ -27,6 +26,7 @@ from nexus.embedded.cluster.status import (
     stamp,
     succeed,
 )
+from nexus.embedded.cluster.work_order import Order
 
 __all__ = ["DELETED", "EVENTS", "own"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from nexus.embedded.cluster.order import Order, Rule
+from nexus.embedded.cluster.work_order import Order, Rule
 
 __all__ = ["BACKOFF_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED", "Verdict", "delay_before", "judge"]
 

@@ -10,8 +10,8 @@ from typing import Literal
 import msgspec
 
 from nexus.domain.observed import JobStatus, JobView, Metadata, PodView
-from nexus.embedded.cluster.manifest import ALGORITHM_LABEL, Job, parse
-from nexus.embedded.cluster.manifests import Stored
+from nexus.embedded.cluster.job_table import Stored
+from nexus.embedded.cluster.local_job import ALGORITHM_LABEL, Job, parse
 from nexus.embedded.cluster.status import State
 from nexus.ports import Change
 

@@ -13,12 +13,12 @@ import msgspec
 
 from nexus.embedded.cluster import custody
 from nexus.embedded.cluster.launching import Launching
-from nexus.embedded.cluster.order import Order
 from nexus.embedded.cluster.owner import EVENTS
 from nexus.embedded.cluster.policy import DEADLINE_EXCEEDED
 from nexus.embedded.cluster.record import Record
 from nexus.embedded.cluster.statefile import last_line, write_state
 from nexus.embedded.cluster.status import fail, new_state, schedule, stamp
+from nexus.embedded.cluster.work_order import Order
 from nexus.ports import Change
 
 __all__ = ["Scheduling"]

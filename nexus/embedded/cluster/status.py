@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from nexus.embedded.cluster.order import Order
+from nexus.embedded.cluster.work_order import Order
 
 __all__ = [
     "Json",

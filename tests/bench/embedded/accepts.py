@@ -20,7 +20,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar, Request, post
 
-from nexus import heap
+from nexus.composition import heap
 from nexus.config import Config
 from nexus.embedded.group_commit import GroupCommit, connect
 from nexus.embedded.state import StateFolder
@@ -40,8 +40,8 @@ async def serve_ours(folder: Path, port: int) -> None:
     """The API alone, as the role that it is: the streams would be in processes of their own where this matters."""
     from api.app import create_app
     from api.health import Health
-    from nexus.engines import Engines  # the bare side must not pay for our imports
-    from nexus.roles import Role, services
+    from nexus.composition.engines import Engines  # the bare side must not pay for our imports
+    from nexus.composition.roles import Role, services
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), cache_logger_on_first_use=True

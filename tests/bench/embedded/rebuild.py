@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uuid_utils
 
-from nexus import heap
+from nexus.composition import heap
 from nexus.domain.events import JobCollected, JobCreated, RunCompleted, RunStarted, decode_event
 from nexus.domain.topics import DEAD_LETTERS, RUNS, requests_of
 from nexus.embedded.event_log import SqliteEventLog
@@ -19,10 +19,10 @@ from nexus.embedded.group_commit import GroupCommit, connect
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.journal import Journal
 from streams.audit import fold_log
-from streams.ledger import Ledger
+from streams.ledger.ledger import Ledger
 from tests.bench.figures import Pair
 from tests.bench.report import Result, paired
-from tests.factories import run_requested
+from tests.support.factories import run_requested
 
 __all__ = ["measure"]
 

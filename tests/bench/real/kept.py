@@ -12,16 +12,16 @@ from msgspec.structs import replace
 from nexus.cassandra.connection import open_session
 from nexus.cassandra.driver import Write
 from nexus.cassandra.run_store import CassandraRunStore
+from nexus.composition.engines import THIS
 from nexus.domain.events import RunCompleted, RunRequested
 from nexus.domain.run import Run
-from nexus.engines import THIS
 from tests.bench.figures import Pair
 from tests.bench.load import Load, post
 from tests.bench.real.log import append, facts_of, make_requests, opened_log
 from tests.bench.real.servers import BenchServers, Site
 from tests.bench.real.writes import BareDriver, Ledgered
 from tests.bench.report import Result, Row, paired
-from tests.cassandra import drop_keyspace, fresh_keyspace
+from tests.support.cassandra import drop_keyspace, fresh_keyspace
 
 __all__ = ["bare_driver", "measure", "opened_store", "readable"]
 

@@ -9,14 +9,14 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace
 
+from nexus.composition.engines import THIS
 from nexus.domain.events import JobCollected, JobCreated, RunCompleted, RunRequested, RunStarted
 from nexus.domain.payload import payload_path
 from nexus.domain.topics import RUNS
-from nexus.engines import THIS
 from nexus.journal import Journal
 from nexus.kafka.event_log import KafkaEventLog
 from tests.bench.real.servers import Site
-from tests.factories import algorithm, run_requested
+from tests.support.factories import algorithm, run_requested
 
 __all__ = ["append", "facts_of", "make_requests", "opened_log"]
 

@@ -9,20 +9,20 @@ from itertools import chain
 from aiokafka import AIOKafkaConsumer
 
 from nexus.cassandra.run_store import CassandraRunStore
+from nexus.composition.engines import THIS
 from nexus.domain.events import decode_event
 from nexus.domain.topics import RUNS, requests_of
-from nexus.engines import THIS
 from nexus.journal import Journal
 from nexus.kafka.event_log import KafkaEventLog
 from streams.audit import fold_log
-from streams.ledger import Ledger
+from streams.ledger.ledger import Ledger
 from tests.bench.figures import Pair
 from tests.bench.real.kept import bare_driver
 from tests.bench.real.log import append, facts_of, make_requests, opened_log
 from tests.bench.real.servers import BenchServers, Site
 from tests.bench.real.writes import Ledgered
 from tests.bench.report import Result, paired
-from tests.cassandra import cassandra_session
+from tests.support.cassandra import cassandra_session
 
 __all__ = ["measure"]
 

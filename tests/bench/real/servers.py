@@ -15,8 +15,8 @@ from nexus.config import Cassandra as CassandraConfig
 from nexus.config import Config, load
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.credentials import from_kubeconfig
-from tests.cassandra import drop_keyspace
 from tests.e2e.installation import Installation, Servers
+from tests.support.cassandra import drop_keyspace
 
 __all__ = ["BenchServers", "Site", "apart", "running"]
 

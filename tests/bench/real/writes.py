@@ -13,13 +13,13 @@ from cassandra.query import BatchStatement, BatchType
 
 from nexus.cassandra.driver import Write
 from nexus.cassandra.lists import Lists
-from nexus.cassandra.order import Stamps
 from nexus.cassandra.statements import texts
+from nexus.cassandra.write_order import Stamps
 from nexus.cassandra.writer import Writer
+from nexus.composition.engines import THIS
 from nexus.config import Cassandra
 from nexus.domain.events import Fact, RunRequested, encode_event, event_id
 from nexus.domain.run import Run, begin, fold
-from nexus.engines import THIS
 from nexus.ports import Folded, FoldedFact
 
 __all__ = ["BareDriver", "Ledgered"]

@@ -1,0 +1,1 @@
+"""Upstream's paths, as its clients know them: contract §1."""

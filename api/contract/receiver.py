@@ -1,0 +1,119 @@
+"""Upstream's receiver API (§1.2): algorithms report how they ended, and ask whether that was taken in."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import RawBody
+
+from api.contract.plain import SMALL_BODY, require_id, text, unavailable
+from api.contract.results import Nothing
+from api.fresh_rows import known_run, settled_end
+from api.openapi import TEXT_ERRORS, json_body
+from api.parameters import Algorithm, RequestId, ServicesOf
+from api.services import Services
+from nexus.domain.errors import InvalidInput, NotFound, Unavailable
+from nexus.domain.events import REPORTED, DeadLettered, Diagnosis, RunCompleted, RunFailed
+from nexus.domain.ids import parse_request_id
+
+__all__ = ["receiver_routes"]
+
+
+class Completion(msgspec.Struct, rename="camel"):
+    """An `errorCause` makes it a failure. `null` means unset, as Go clients write it."""
+
+    result_uri: str | None = None
+    error_cause: str | None = None
+    error_details: str | None = None
+
+
+class Check(msgspec.Struct):
+    is_processed: bool
+
+
+@post(
+    [
+        "/algorithm/v1/complete/{algorithm:str}/requests/{request_id:str}",
+        "/algorithm/complete/{algorithm:str}/requests/{request_id:str}",
+    ],
+    status_code=202,
+    summary="Report how a run ended",
+    tags=["receiver"],
+    opt=json_body(Completion),
+    request_max_body_size=SMALL_BODY,
+    responses=TEXT_ERRORS(400, 503),
+)
+async def complete_run(
+    services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+) -> Nothing | Response[Nothing] | Response[str]:
+    """Answers 202 once the report is durable, also for a run that has ended: the first report stands."""
+    try:
+        completion = msgspec.json.decode(body, type=Completion)
+        parse_request_id(request_id)
+        run = await known_run(services, request_id)
+        await services.journal.append([_fact(services, algorithm, run.id, completion)])
+    except (msgspec.ValidationError, msgspec.DecodeError, InvalidInput) as error:
+        return text(400, f"Submitted result is invalid: {error}")
+    except NotFound:
+        # Upstream answers 202 here too; what was said is kept where a person can find it.
+        await services.journal.append([_unknown(services, algorithm, request_id, body)])
+    except Unavailable as error:
+        return unavailable(error)
+    return Nothing()
+
+
+@get(
+    [
+        "/algorithm/v1/check/{algorithm:str}/requests/{request_id:str}",
+        "/algorithm/check/{algorithm:str}/requests/{request_id:str}",
+    ],
+    summary="Whether a run has ended",
+    tags=["receiver"],
+    responses=TEXT_ERRORS(404, 503),
+)
+async def check_run(
+    services: ServicesOf, algorithm: Algorithm, request_id: RequestId
+) -> Check | Response[str]:
+    try:
+        run = await settled_end(services, require_id(request_id), algorithm)
+    except NotFound:
+        return text(404, f"checkpoint not found: {algorithm}/{request_id}")
+    except Unavailable as error:
+        return unavailable(error)
+    return Check(run.ended)
+
+
+def _fact(
+    services: Services, algorithm: str, request_id: str, completion: Completion
+) -> RunCompleted | RunFailed:
+    """Under another algorithm's name it becomes evidence: the fold lets only the run's own algorithm end it."""
+    if completion.error_cause:
+        diagnosis = Diagnosis(
+            category=REPORTED,
+            cause=completion.error_cause,
+            details=completion.error_details or "",
+            hint="The algorithm reported this itself: see its own documentation and its log.",
+        )
+        return RunFailed(request_id=request_id, algorithm=algorithm, at=services.clock(), diagnosis=diagnosis)
+    return RunCompleted(
+        request_id=request_id,
+        algorithm=algorithm,
+        at=services.clock(),
+        result_uri=completion.result_uri or "",
+    )
+
+
+def _unknown(services: Services, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
+    return DeadLettered(
+        request_id=parse_request_id(request_id),
+        algorithm=algorithm,
+        at=services.clock(),
+        topic="receiver",
+        partition=-1,
+        offset=-1,
+        reason="a completion for a run that was never requested",
+        record=body,
+    )
+
+
+receiver_routes = [complete_run, check_run]

@@ -1,0 +1,162 @@
+"""`POST .../run/{algorithm}`: nothing is answered 202 before the payload and the event are durable (law 1)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Response, post
+from litestar.params import HeaderParameter, QueryParameter, RawBody
+from msgspec.structs import replace
+
+from api.contract.disown import disown
+from api.contract.plain import text, unavailable
+from api.fresh_rows import known_run
+from api.openapi import TEXT_ERRORS, json_body
+from api.parameters import Algorithm, ServicesOf
+from api.services import Services
+from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown, Unavailable
+from nexus.domain.events import NO_PAYLOAD, Parent, RunRequested, decode_event, encode_event
+from nexus.domain.ids import fingerprint
+from nexus.domain.payload import payload_key
+from nexus.domain.submission import Submission, read_overrides, read_submission, request_run
+from nexus.domain.template import AlgorithmSpec, Template, Workgroup
+from nexus.ports import Claim
+from nexus.views import Accepted
+
+__all__ = ["create_run"]
+
+_KEY_LENGTH = 255
+
+
+class _Rejected(Exception):
+    """The sentence that the contract has for this."""
+
+
+@post(
+    ["/algorithm/v1/run/{algorithm:str}", "/algorithm/run/{algorithm:str}"],
+    status_code=202,
+    summary="Submit a run",
+    tags=["runs"],
+    opt=json_body(Submission),
+    responses=TEXT_ERRORS(400, 503),
+)
+async def create_run(
+    services: ServicesOf,
+    algorithm: Algorithm,
+    body: RawBody,
+    dry_run: Annotated[
+        str | None, QueryParameter(name="dryRun", description="`true`: go through all but the Job")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        HeaderParameter(
+            name="Idempotency-Key", description="Makes a retry safe: the same key and body are one run"
+        ),
+    ] = None,
+) -> Response[Accepted] | Response[str]:
+    """Accepts a run and answers its id once the request is durable."""
+    try:
+        submission = read_submission(body)
+        overrides = read_overrides(submission)
+        template, workgroup = _configuration(services, algorithm, overrides)
+        await _check_parent(services, submission.parent_request)
+        request = request_run(
+            submission,
+            overrides,
+            template,
+            workgroup,
+            request_id=services.new_id(),
+            at=services.clock(),
+            place_within=services.place_within,
+            dry_run=dry_run == "true",
+            received_by=services.host,
+        )
+        request = await _store_payload(services, request)
+        if idempotency_key is not None:
+            request = await _claim(services, request, idempotency_key, body)
+        await _append(services, request, claimed=idempotency_key is not None)
+    except (InvalidInput, Conflict) as error:
+        return text(400, f"Algorithm payload is invalid: {error}")
+    except _Rejected as error:
+        return text(400, str(error))
+    except Unavailable as error:
+        return unavailable(error)
+    return Response(Accepted(request.request_id), status_code=202)
+
+
+def _configuration(
+    services: Services, algorithm: str, overrides: AlgorithmSpec | None
+) -> tuple[Template, Workgroup]:
+    no_template = (
+        f"No valid configuration found for: {algorithm}. Please check that algorithm name is spelled correctly and try "
+        "again. Contact an algorithm author if this problem persists."
+    )
+    try:
+        template = services.templates.template(algorithm)
+    except InvalidInput as error:
+        raise _Rejected(f"{no_template} Its template is broken: {error}") from None
+    if template is None:
+        raise _Rejected(no_template)
+    name = (overrides.workgroup_ref.name if overrides else "") or template.spec.workgroup_ref.name
+    no_workgroup = f"Cannot assign requested workgroup {name} to the algorithm {algorithm}. Please check the deployed configuration."
+    try:
+        workgroup = services.templates.workgroup(name)
+    except InvalidInput as error:
+        raise _Rejected(f"{no_workgroup} The workgroup is broken: {error}") from None
+    if workgroup is None:
+        raise _Rejected(no_workgroup)
+    if workgroup.spec.cluster not in services.clusters:
+        raise _Rejected(f"{no_workgroup} Its cluster {workgroup.spec.cluster!r} is not configured.")
+    return template, workgroup
+
+
+async def _check_parent(services: Services, parent: Parent | None) -> None:
+    """The parent must be known and unfinished: nobody could end the child with it otherwise."""
+    if parent is None:
+        return
+    try:
+        run = await known_run(services, parent.request_id)
+    except NotFound:
+        raise InvalidInput("parentRequest.requestId", f"there is no run {parent.request_id}") from None
+    if run.request.algorithm != parent.algorithm_name:
+        raise InvalidInput(
+            "parentRequest.algorithmName", f"the run {run.id} is one of {run.request.algorithm}"
+        )
+    if run.ended:
+        raise InvalidInput("parentRequest.requestId", f"the run {run.id} has ended ({run.stage})")
+
+
+async def _append(services: Services, request: RunRequested, *, claimed: bool) -> None:
+    try:
+        await services.journal.append([request])
+    except OutcomeUnknown:
+        if not claimed:  # a claimed request keeps its id when it is sent again
+            services.spawn(disown(services, request))
+        raise
+
+
+async def _store_payload(services: Services, request: RunRequested) -> RunRequested:
+    """A payload too large for the log goes to the store first: an event must never point at nothing."""
+    if request.payload_size <= services.inline_limit:
+        return request
+    address = await services.payloads.put(
+        payload_key(request.algorithm, request.request_id), bytes(request.payload)
+    )
+    return replace(request, payload=NO_PAYLOAD, payload_uri=address)
+
+
+async def _claim(services: Services, request: RunRequested, key: str, body: bytes) -> RunRequested:
+    """The request that this key stands for: this one, or the one that came first."""
+    if not 1 <= len(key) <= _KEY_LENGTH or not key.isprintable():
+        raise InvalidInput("Idempotency-Key", f"must have 1 to {_KEY_LENGTH} printable characters")
+    said = fingerprint(body, str(request.dry_run))
+    standing = await services.claims.claim(request.algorithm, key, Claim(said, encode_event(request)))
+    first = decode_event(standing.request)
+    assert isinstance(first, RunRequested)
+    if first.request_id != request.request_id and request.payload_size > services.inline_limit:
+        await services.payloads.delete(payload_key(request.algorithm, request.request_id))
+    if standing.body_hash != said:
+        raise Conflict(
+            f"Idempotency-Key: {key!r} was used for the run {first.request_id} with another body; use a new key for a new run"
+        )
+    return first

@@ -1,0 +1,1 @@
+"""Our own paths, under `/api/v1`."""

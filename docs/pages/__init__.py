@@ -1,0 +1,10 @@
+"""The committed files that are made from code. A test fails where one of them is out of date."""
+
+from __future__ import annotations
+
+from docs.pages import diagnosis, openapi
+
+__all__ = ["PAGES"]
+
+PAGES = {page.COMMITTED: page.current for page in (diagnosis, openapi)}
+"""What writes each file."""

@@ -1,0 +1,322 @@
+"""Which adapter stands behind each port: a server that the configuration names, or an embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import uuid_utils
+
+from nexus import __version__
+from nexus.cassandra.claims import CassandraClaims
+from nexus.cassandra.connection import open_session
+from nexus.cassandra.driver import Session
+from nexus.cassandra.run_store import CassandraRunStore
+from nexus.config import Config
+from nexus.domain.errors import ConfigError
+from nexus.domain.job import Materializer
+from nexus.domain.payload import PayloadSigner
+from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
+from nexus.embedded.claims import SqliteClaims
+from nexus.embedded.cluster.local import LocalCluster
+from nexus.embedded.event_log import SqliteEventLog
+from nexus.embedded.leadership import Alone
+from nexus.embedded.payload_store import FolderPayloadStore
+from nexus.embedded.run_store import SqliteRunStore
+from nexus.embedded.state import StateFolder
+from nexus.embedded.templates import FolderTemplates
+from nexus.journal import Journal
+from nexus.kafka.client import connection
+from nexus.kafka.event_log import KafkaEventLog
+from nexus.kafka.groups import commit
+from nexus.kubernetes.cluster import KubernetesCluster
+from nexus.kubernetes.connection import Connection
+from nexus.kubernetes.lease import Lease
+from nexus.kubernetes.shards import shards
+from nexus.kubernetes.templates import KubernetesTemplates
+from nexus.payload_urls import SignedUrls
+from nexus.ports import (
+    Claims,
+    Cluster,
+    EventLog,
+    Leadership,
+    Partition,
+    PayloadStore,
+    PayloadUrls,
+    RunStore,
+    Templates,
+)
+from nexus.s3 import PresignedUrls, S3PayloadStore
+from streams.drivers.embedded import EmbeddedDriver
+from streams.drivers.faust import FaustDriver
+from streams.drivers.kafka import KafkaDriver
+from streams.ledger.ledger import CONSUMERS
+from streams.processor import Clock, Driver, Processor
+from streams.retry import retry
+
+__all__ = ["THIS", "Engines", "Machine"]
+
+
+class Machine(NamedTuple):
+    """What a process finds where it runs: a name, time, chance and identities."""
+
+    name: str
+    clock: Clock
+    monotonic: Callable[[], float]
+    """Seconds."""
+    chance: Callable[[], float]
+    """From 0 to 1, for what is to be spread."""
+    new_id: Callable[[], str]
+    """Of a run: a UUIDv7."""
+
+
+THIS = Machine(
+    socket.gethostname(),
+    lambda: datetime.now(UTC),
+    time.monotonic,
+    random.random,
+    lambda: str(uuid_utils.uuid7()),
+)
+
+
+class Engines:
+    """The ports of one process, each opened when a role first asks for it and closed with the stack.
+
+    With a state folder, whatever the configuration names no server for is embedded there; without one that is an
+    error, because the embedded engines belong to one process.
+    """
+
+    def __init__(
+        self, config: Config, state: StateFolder | None, stack: AsyncExitStack, machine: Machine = THIS
+    ) -> None:
+        self.config = config
+        self.machine = machine
+        self.url = config.http.external_url.rstrip("/") or f"http://{config.http.host}:{config.http.port}"
+        self._state = state
+        self._stack = stack
+        self._log: SqliteEventLog | None = None
+        self._kafka: KafkaEventLog | None = None
+        self._session: Session | None = None
+        self._store: RunStore | None = None
+        self._claims: Claims | None = None
+        self._payloads: PayloadStore | None = None
+        self._templates: Templates | None = None
+        self._clusters: Mapping[str, Cluster] | None = None
+        self._shards = shards(config)
+        self._opening = asyncio.Lock()
+        self._connections: dict[str, Connection] = {}
+
+    def topics(self) -> dict[str, int]:
+        """Every topic, and its number of partitions."""
+        log = self.config.log
+        return {
+            RUNS: log.run_partitions,
+            **{requests_of(name): log.request_partitions for name in self.every_cluster()},
+            OBSERVATIONS: log.run_partitions,
+            RESULTS: log.run_partitions,
+            DEAD_LETTERS: 1,
+        }
+
+    def cluster_names(self) -> list[str]:
+        return list(self._shards) or [self.config.cluster.name]
+
+    def every_cluster(self) -> list[str]:
+        """With those that were removed: what was requested for them has to end, and their topics to be folded."""
+        here, removed = self.cluster_names(), self.config.kubernetes.removed_clusters
+        if both := set(here).intersection(removed):
+            raise ConfigError(
+                f"kubernetes.removed names {', '.join(sorted(both))}, which is configured as well: "
+                "take its kubeconfig away, or its name from kubernetes.removed"
+            )
+        return [*here, *removed]
+
+    async def log(self) -> EventLog:
+        if not self.config.kafka.servers:
+            return self._embedded_log()
+        if self._kafka is None:
+            log = KafkaEventLog(self.config.kafka, {RUNS: self.config.log.run_partitions})
+            await retry(log.start)
+            self._stack.push_async_callback(log.close)
+            self._kafka = log
+        return self._kafka
+
+    def _embedded_log(self) -> SqliteEventLog:
+        if self._log is None:
+            state = self._embedded("event log", "kafka.servers")
+            self._log = SqliteEventLog(state.log, self.topics(), time.time)
+            self._stack.callback(self._log.close)
+        return self._log
+
+    async def journal(self, role: str) -> Journal:
+        return Journal(await self.log(), f"nexus/{role}/{self.machine.name}")
+
+    async def driver(
+        self, processor: Processor, topics: Sequence[str], consumers: str | None, *, by_cluster: bool = False
+    ) -> Driver:
+        """Feeds a processor as a consumer group; with none, from the end of the log on.
+
+        `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app.
+        """
+        if not self.config.kafka.servers:
+            return EmbeddedDriver(
+                self._embedded_log(), topics, processor, consumers=consumers, clock=self.machine.clock
+            )
+        brokers = connection(self.config.kafka)
+        if consumers is None:
+            return KafkaDriver(brokers, topics, processor, consumers=None, clock=self.machine.clock)
+        group = self._group(consumers)
+        driver = FaustDriver if by_cluster else KafkaDriver
+        return driver(brokers, topics, processor, consumers=group, clock=self.machine.clock)
+
+    @property
+    def ledgers(self) -> str:
+        """Their consumer group. Each keyspace has one of its own: a fresh one is folded from where its rebuild ended."""
+        return f"{CONSUMERS}-{self.config.cassandra.keyspace}" if self._on_cassandra else CONSUMERS
+
+    async def begin_at(self, offsets: Mapping[Partition, int]) -> None:
+        """Let the ledgers of these projections, none of which runs yet, begin there."""
+        await commit(connection(self.config.kafka), self._group(self.ledgers), offsets)
+
+    def _group(self, consumers: str) -> str:
+        return f"{self.config.placement.installation}.{consumers}"
+
+    async def store(self) -> RunStore:
+        if self._store is None and self._on_cassandra:
+            session = await self._cassandra()
+            self._store = await CassandraRunStore.open(session, self.config.cassandra, self.machine.clock)
+        if self._store is None:
+            store = SqliteRunStore(self._embedded("run store", "cassandra.hosts").projections)
+            self._stack.callback(store.close)
+            self._store = store
+        return self._store
+
+    async def claims(self) -> Claims:
+        if self._claims is None and self._on_cassandra:
+            self._claims = await CassandraClaims.open(await self._cassandra(), self.config.cassandra)
+        if self._claims is None:
+            claims = SqliteClaims(self._embedded("run store", "cassandra.hosts").claims)
+            self._stack.callback(claims.close)
+            self._claims = claims
+        return self._claims
+
+    @property
+    def _on_cassandra(self) -> bool:
+        return bool(self.config.cassandra.hosts or self.config.cassandra.bundle)
+
+    async def _cassandra(self) -> Session:
+        if self._session is None:
+            session = self._session = await retry(partial(open_session, self.config.cassandra))
+            self._stack.push_async_callback(session.close)
+        return self._session
+
+    async def payloads(self) -> PayloadStore:
+        if self._payloads is None and self.config.s3.bucket:
+            store = S3PayloadStore(self.config.s3)
+            await retry(store.start)
+            self._stack.push_async_callback(store.close)
+            self._payloads = store
+        if self._payloads is None:
+            self._payloads = FolderPayloadStore(self._embedded("payload store", "s3.bucket").payloads)
+        return self._payloads
+
+    async def urls(self) -> PayloadUrls:
+        signed = SignedUrls(self.signer())
+        payloads = await self.payloads() if self.config.s3.presign else None
+        return PresignedUrls(payloads, signed) if isinstance(payloads, S3PayloadStore) else signed
+
+    async def templates(self) -> Templates:
+        if self._templates is None:
+            settings = self.config.templates
+            if settings.source == "kubernetes":
+                self._templates = await self._custom_resources()
+            else:
+                self._templates = FolderTemplates(settings.folder)
+        return self._templates
+
+    async def clusters(self) -> Mapping[str, Cluster]:
+        async with self._opening:
+            if self._clusters is None and self._shards:
+                self._clusters = {name: await self._shard(name) for name in self._shards}
+            if self._clusters is None:
+                cluster = await self._local_cluster()
+                self._clusters = {cluster.name: cluster}
+            return self._clusters
+
+    async def leadership(self, cluster: str, work: str) -> Leadership:
+        """Of the processes that could do this work on the cluster."""
+        if cluster not in self._shards:
+            return Alone()
+        return Lease(
+            await self._connection(cluster),
+            self.config.kubernetes.namespace,
+            f"{self.config.placement.installation}-{work}",
+            holder=f"{self.machine.name}-{uuid.uuid4().hex[:8]}",
+            clock=self.machine.clock,
+        )
+
+    async def _custom_resources(self) -> KubernetesTemplates:
+        first = next(iter(self._shards), None)
+        if first is None:
+            raise ConfigError(
+                "templates.source is 'kubernetes', and no cluster is configured: "
+                "set kubernetes.kubeconfig or kubernetes.in_cluster"
+            )
+        templates = KubernetesTemplates(await self._connection(first), self.config.kubernetes.namespace)
+        await templates.start()
+        return templates
+
+    async def _shard(self, name: str) -> KubernetesCluster:
+        return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
+
+    async def _connection(self, name: str) -> Connection:
+        if name not in self._connections:
+            connection = self._connections[name] = Connection(name, self._shards[name])
+            await connection.open()
+            self._stack.push_async_callback(connection.close)
+        return self._connections[name]
+
+    async def _local_cluster(self) -> LocalCluster:
+        state = self._embedded("cluster", "kubernetes.kubeconfig")
+        cluster = LocalCluster(
+            state.cluster,
+            name=self.config.cluster.name,
+            slots=self.config.cluster.slots,
+            directory_of=_directories(await self.templates()),
+            environment={"NEXUS__CLIENT__RECEIVER": self.url, "NEXUS__CLIENT__SCHEDULER": self.url},
+        )
+        await cluster.start()
+        self._stack.push_async_callback(cluster.stop)
+        return cluster
+
+    def signer(self) -> PayloadSigner:
+        secret = self.config.payload.sign_secret.encode()
+        if not secret:
+            secret = self._embedded("secret for payload URLs", "payload.sign_secret").sign_secret()
+        return PayloadSigner(self.url, self.config.payload.tenant_id, secret)
+
+    def materializer(self) -> Materializer:
+        placement = self.config.placement
+        version = __version__ if self._state is None else f"{__version__}-dev"
+        return Materializer(placement.installation, version, placement.ttl_after_finished)
+
+    def _embedded(self, engine: str, key: str) -> StateFolder:
+        if self._state is None:
+            variable = f"NEXUS__{key.replace('.', '__').upper()}"
+            raise ConfigError(
+                f"no {engine} is configured, and the embedded one belongs to one `nexus dev`: "
+                f"set {key} ({variable}), or use `nexus dev` here"
+            )
+        return self._state
+
+
+def _directories(templates: Templates) -> Callable[[str], Path | None]:
+    return templates.directory_of if isinstance(templates, FolderTemplates) else lambda _: None

@@ -1,0 +1,210 @@
+"""The roles: each opens the ports that it needs and starts its processors on them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from api.services import Services
+from nexus.composition.engines import Engines
+from nexus.domain.admission import Window
+from nexus.domain.garbage import Keeping
+from nexus.domain.throttle import PendingWindow, TokenBucket
+from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
+from nexus.journal import Journal
+from nexus.ports import Cluster
+from nexus.views import GarbageReport
+from streams.ledger.ledger import Ledger
+from streams.ledger.notifications import Notifications
+from streams.processor import Ack, Clock, Driver, Processor
+from streams.scheduler.placing import Pace, Placer
+from streams.scheduler.scheduler import Scheduler, Starts
+from streams.supervisor.collector import Collector
+from streams.supervisor.oversight import Oversight
+from streams.supervisor.reconciler import Patience, Reconciler
+from streams.supervisor.supervisor import Supervisor
+from streams.supervisor.sweeper import Sweeper
+from streams.watcher import Watcher
+
+__all__ = ["STREAMS", "Role", "Spawn", "services"]
+
+_SETTLE_AFTER = timedelta(seconds=30)
+"""An append is given up after ten seconds, and a broker keeps no request that much longer."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Role:
+    """What a running role has to do with its process: where its work goes, and what is wrong with it."""
+
+    def __init__(self, engines: Engines, spawn: Spawn) -> None:
+        self.engines = engines
+        self.spawn = spawn
+        self._drivers: list[Driver] = []
+
+    def problems(self) -> list[str]:
+        """What `/livez` answers."""
+        return [problem for driver in self._drivers if (problem := driver.problem())]
+
+    async def drive(
+        self, processor: Processor, topics: list[str], consumers: str | None, *, by_cluster: bool = False
+    ) -> None:
+        driver = await self.engines.driver(processor, topics, consumers, by_cluster=by_cluster)
+        # A scheduler holds a batch for as long as its cluster is full.
+        if not isinstance(processor, Scheduler):
+            self._drivers.append(driver)
+        self.spawn(driver.run())
+
+
+async def ledger(role: Role) -> None:
+    """Folds the log into the projections, and announces how runs ended."""
+    engines = role.engines
+    now = engines.machine.clock
+    store, journal = await engines.store(), await engines.journal("ledger")
+    requests = [requests_of(name) for name in engines.every_cluster()]
+    await role.drive(Ledger(store, journal, now), [*requests, RUNS], engines.ledgers)
+    await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
+
+
+async def supervisor(role: Role) -> None:
+    """Turns observations into facts, decides what waited too long, and removes the Jobs of ended runs."""
+    engines = role.engines
+    now = engines.machine.clock
+    limits, removed = engines.config.supervision, engines.config.kubernetes.removed_clusters
+    clusters, store, journal = (
+        await engines.clusters(),
+        await engines.store(),
+        await engines.journal("supervisor"),
+    )
+    await role.drive(Supervisor(clusters, store, journal, now), [OBSERVATIONS], "supervisor", by_cluster=True)
+    collector = Collector(clusters, store, journal, now, limits.linger, removed)
+    await role.drive(collector, [RUNS], "collector")
+    role.spawn(collector.sweep(limits.sweep_interval))
+    graces = msgspec.structs.asdict(engines.config.grace)
+    oversight = Oversight(clusters, graces, limits.vanished_grace)
+    patience = Patience(limits.vanished_grace, limits.max_blind, removed)
+    reconciler = Reconciler(clusters, oversight, store, journal, now, patience)
+    role.spawn(reconciler.run(limits.reconcile_interval))
+    sweeper = await _sweeper(engines, "supervisor")
+    role.spawn(sweeper.run(engines.config.garbage.interval))
+
+
+async def scheduler(role: Role) -> None:
+    """Makes Jobs of requests, each cluster at its own pace."""
+    engines = role.engines
+    machine = engines.machine
+    store, journal = await engines.store(), await engines.journal("scheduler")
+    limits, placement = engines.config.throttle, engines.config.placement
+    for cluster in (await engines.clusters()).values():
+        placer = Placer(
+            cluster,
+            store,
+            journal,
+            Pace(TokenBucket(limits.rate, limits.burst), limits.in_flight),
+            placement.denied_grace,
+            engines.materializer(),
+            await engines.urls(),
+            machine.clock,
+            machine.monotonic,
+        )
+        placing = Scheduler(
+            placer,
+            store,
+            journal,
+            Window[Ack](limits.window, limits.window_bytes),
+            _pending(engines),
+            placement.park_after,
+            machine.clock,
+            machine.monotonic,
+            machine.chance,
+            role.spawn,
+        )
+        await role.drive(placing, [requests_of(cluster.name)], f"scheduler-{cluster.name}", by_cluster=True)
+        await role.drive(Starts(placing, journal, machine.clock), [RUNS], None)
+        role.spawn(placing.run())
+
+
+async def watcher(role: Role) -> None:
+    """Publishes what the clusters show of our runs."""
+    journal = await role.engines.journal("watcher")
+    for name, cluster in (await role.engines.clusters()).items():
+        leadership = await role.engines.leadership(name, "watcher")
+        role.spawn(leadership.lead(partial(_watch, cluster, journal, role.engines.machine.clock)))
+
+
+STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
+    "ledger": ledger,
+    "supervisor": supervisor,
+    "scheduler": scheduler,
+    "watcher": watcher,
+}
+"""Every role without a path of its own."""
+
+
+async def _watch(cluster: Cluster, journal: Journal, clock: Clock, _term: int) -> None:
+    """Each term begins with a list of everything."""
+    await Watcher(cluster, journal, clock).run()
+
+
+async def services(role: Role) -> Services:
+    """What the API and the receiver work with."""
+    engines = role.engines
+    config = engines.config
+    templates = await engines.templates()
+    role.spawn(templates.watch())
+
+    async def garbage(limit: int) -> GarbageReport:
+        """Only here does an API ask the clusters, so that it opens them only for this."""
+        return await (await _sweeper(engines, "api")).report(limit)
+
+    return Services(
+        journal=await engines.journal("api"),
+        store=await engines.store(),
+        claims=await engines.claims(),
+        payloads=await engines.payloads(),
+        templates=templates,
+        signer=engines.signer(),
+        urls=await engines.urls(),
+        materializer=engines.materializer(),
+        clusters=set(engines.cluster_names()),
+        clock=engines.machine.clock,
+        new_id=engines.machine.new_id,
+        host=engines.machine.name,
+        spawn=role.spawn,
+        place_within=config.placement.deadline,
+        settle_after=_SETTLE_AFTER,
+        unheard_after=config.supervision.unheard_after,
+        garbage=garbage,
+        read_wait=config.http.read_wait,
+        # Algorithms that read from S3 itself can read nothing that is not there.
+        inline_limit=0 if config.s3.presign else config.payload.inline_limit,
+        max_body=config.http.max_body,
+    )
+
+
+async def _sweeper(engines: Engines, role: str) -> Sweeper:
+    limits = engines.config.garbage
+    return Sweeper(
+        await engines.clusters(),
+        await engines.store(),
+        await engines.payloads(),
+        await engines.journal(role),
+        engines.machine.clock,
+        engines.config.placement.installation,
+        Keeping(limits.job_grace, limits.payload_retention, limits.payload_grace),
+    )
+
+
+def _pending(engines: Engines) -> PendingWindow:
+    limits = engines.config.throttle
+    return PendingWindow(
+        floor=limits.pending_floor,
+        ceiling=limits.pending_ceiling,
+        target_wait=limits.target_wait.total_seconds(),
+        grace=limits.pending_grace.total_seconds(),
+        stuck_ceiling=limits.stuck_ceiling,
+    )

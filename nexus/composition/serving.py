@@ -1,0 +1,125 @@
+"""A process that serves: its roles on their engines, with HTTP beside them, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+
+from api.app import ROUTES, create_app
+from api.health import Health
+from api.services import Services
+from nexus.composition import heap
+from nexus.composition.engines import Engines
+from nexus.composition.roles import STREAMS, Role, Spawn, services
+from nexus.config import Config
+from nexus.domain.errors import ConfigError
+from nexus.embedded.state import StateFolder
+
+__all__ = ["ROLES", "serve"]
+
+ROLES = (*ROUTES, *STREAMS)
+
+
+async def serve(
+    config: Config,
+    state: StateFolder | None,
+    roles: Collection[str],
+    announce: Callable[[str, Services | None], None],
+) -> None:
+    """Run until SIGINT or SIGTERM. Raises ConfigError where the folder, the port or the engines cannot be used.
+
+    `announce` is called once HTTP is served, with the address and what its paths work with.
+    """
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, _settle, finished, None)
+    _check_address(config)
+    async with AsyncExitStack() as engines_opened:
+        if state is not None:
+            engines_opened.enter_context(state.owned())
+        engines = Engines(config, state, engines_opened)
+        async with _tasks(finished) as spawn:
+            role = Role(engines, spawn)
+            for name, start in STREAMS.items():
+                if name in roles:
+                    await start(role)
+            asked = await services(role) if set(ROUTES) & set(roles) else None
+            health = Health(role.problems, asked.store.watermark if asked else None)
+            server = Server(
+                create_app(roles, asked, health),
+                address=config.http.host,
+                port=config.http.port,
+                interface=Interfaces.ASGI,
+                log_enabled=False,
+            )
+            # New requests stop first; what was accepted is durable, and goes on at the next start.
+            async with _listening(server):
+                heap.settle()
+                announce(engines.url, asked)
+                await finished
+
+
+@asynccontextmanager
+async def _listening(server: Server) -> AsyncIterator[None]:
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+@asynccontextmanager
+async def _tasks(finished: asyncio.Future[None]) -> AsyncIterator[Spawn]:
+    """Work that is cancelled at the end. What fails in it is what `finished` ends with."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _settle(finished, error)
+
+    def spawn(work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(ended)
+
+    try:
+        yield spawn
+    finally:
+        while tasks:  # a scheduler's task may spawn another on its way out
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+def _settle(finished: asyncio.Future[None], error: BaseException | None) -> None:
+    """The first word stands: a signal, or an error."""
+    if finished.done():
+        return
+    if error is None:
+        finished.set_result(None)
+    else:
+        finished.set_exception(error)
+
+
+def _check_address(config: Config) -> None:
+    """The server would only log that it cannot listen."""
+    with socket.socket(socket.AF_INET6 if ":" in config.http.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.http.host, config.http.port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {config.http.host}:{config.http.port} ({error}): stop what listens there, "
+                "or choose another port with --port"
+            ) from None

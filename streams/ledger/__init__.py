@@ -1,0 +1,1 @@
+"""The role `ledger`: folds the log into the projections, and announces how runs ended."""

@@ -1,0 +1,1 @@
+"""The role `scheduler`: drains the requests of its clusters and creates their Jobs."""

@@ -1,0 +1,271 @@
+"""The scheduler: drains the requests of one cluster through the throttle and makes Jobs of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeGuard
+
+import msgspec
+import structlog
+
+from nexus.domain.admission import Entry, Window, retry_delay, should_park
+from nexus.domain.errors import NexusError, Refused, Unavailable
+from nexus.domain.events import (
+    REPORTED,
+    Fact,
+    RunCompleted,
+    RunDeferred,
+    RunFailed,
+    RunStarted,
+    TerminalFact,
+)
+from nexus.domain.run import Run
+from nexus.domain.throttle import PendingWindow
+from nexus.journal import Journal
+from nexus.ports import Partition, RunStore
+from streams.processor import Ack, Clock, Delivery
+from streams.scheduler.placing import Placed, Placer
+
+__all__ = ["Scheduler", "Starts"]
+
+_log = structlog.get_logger(__name__)
+
+_SERVED = 2
+"""Requests at a time for each create in flight: of the others the rows are read, or the facts of their Jobs appended."""
+_LOOK_AGAIN = 0.05
+"""Seconds before a look at a row that was not there, or at a pending window that was full."""
+
+
+class _Glance(msgspec.Struct, rename="camel"):
+    """What the window keeps of a request: the rest is read from its row when its turn comes."""
+
+    algorithm: str
+    at: datetime
+
+
+_glance = msgspec.json.Decoder(_Glance).decode
+
+
+class _Attempts(msgspec.Struct):
+    """A request that was refused: since when, in seconds of the monotonic clock, and why last."""
+
+    count: int
+    first: float
+    last: NexusError
+
+
+class Scheduler:
+    """A request stays unacknowledged until its Job exists, or it is known that none will."""
+
+    def __init__(
+        self,
+        placer: Placer,
+        store: RunStore,
+        journal: Journal,
+        window: Window[Ack],
+        pending: PendingWindow,
+        park_after: timedelta,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        chance: Callable[[], float],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        """A request that has been refused for `park_after` is parked."""
+        self._placer = placer
+        self._store = store
+        self._journal = journal
+        self._window = window
+        self._starting = pending
+        self._park_after = park_after
+        self._clock = clock
+        self._monotonic = monotonic
+        self._chance = chance
+        self._spawn = spawn
+        self._attempts: dict[str, _Attempts] = {}
+        self._pending: dict[str, str] = {}
+        """The algorithm of each run that counts as pending, in both windows."""
+        self._changed = asyncio.Event()
+        self._free = asyncio.Semaphore(_SERVED * placer.pace.in_flight)
+        self._mine: frozenset[int] = frozenset()
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """The cluster's rate is shared out by the partitions of its one topic."""
+        numbers = frozenset(partition.number for partition in mine)
+        for lost in self._mine - numbers:
+            self._window.drop_partition(lost)
+        self._mine = numbers
+        self._placer.pace.bucket.share(len(mine) / len(every), self._monotonic())
+        self._changed.set()
+
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        """Take the batch into the window, waiting while that is full: the queue is the topic."""
+        for delivery in batch:
+            record = delivery.record
+            try:
+                glance = _glance(record.value)
+            except msgspec.MsgspecError as error:
+                await self._journal.dead_letter(record, f"not a request: {error}", self._clock())
+                delivery.ack()
+                continue
+            entry = Entry(
+                record.key,
+                glance.algorithm,
+                glance.at.timestamp(),
+                len(record.value),
+                record.position.partition,
+                delivery.ack,
+            )
+            while entry.partition in self._mine and not self._window.offer(entry):
+                self._changed.clear()
+                await self._changed.wait()
+            self._changed.set()
+
+    async def caught_up(self, until: datetime) -> None:
+        """What is held here is not acknowledged yet."""
+
+    async def run(self) -> None:
+        """Until cancelled: admit one request after the other, as fast as the throttle lets them."""
+        await self._placer.reached()
+        while True:
+            await self._free.acquire()
+            entry = await self._next()
+            self._spawn(self._serve(entry))
+
+    def heard(self, fact: Fact | None) -> None:
+        """A fact of some run, or that there was none: starts and ends make room for others."""
+        self._starting.heard(self._monotonic())
+        if fact is None or self._pending.get(fact.request_id) != fact.algorithm:
+            return  # what is said of a run under another algorithm's name does not count
+        if (_shows_start(fact) and self._starting.started(fact.request_id, self._monotonic())) or (
+            isinstance(fact, TerminalFact) and self._starting.gone(fact.request_id)
+        ):
+            self._release(fact.request_id)
+
+    def _release(self, request_id: str) -> None:
+        self._window.release(self._pending.pop(request_id))
+        self._changed.set()
+
+    async def _next(self) -> Entry[Ack]:
+        """The next request, once there is one and room for its Job."""
+        while True:
+            now = self._monotonic()
+            self._changed.clear()
+            if self._starting.room(now) > 0 and (
+                entry := self._window.next(now, self._starting.bound + self._starting.stuck)
+            ):
+                self._changed.set()  # a place in the window became free
+                if self._starting.created(entry.request_id, now):
+                    self._pending[entry.request_id] = entry.algorithm
+                else:
+                    self._window.release(entry.algorithm)  # the same request once more: it is counted already
+                return entry
+            due = self._window.next_due(now)
+            waits = len(self._window) > 0 or due is not None
+            try:
+                # Not `wait_for`: on Python 3.11 it forgets a cancellation that comes together with the event.
+                async with asyncio.timeout(_LOOK_AGAIN if waits else None):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _serve(self, entry: Entry[Ack]) -> None:
+        attempts = self._attempts.get(entry.request_id)
+        try:
+            match await self._placer.place(entry.request_id, str(attempts.last) if attempts else ""):
+                case Placed.CREATED:  # the Job stays in the pending window until its start is heard
+                    self._attempts.pop(entry.request_id, None)
+                    entry.token()
+                case Placed.NONE:
+                    self._done(entry)
+                case Placed.NOT_YET:
+                    self._put_back(entry, _LOOK_AGAIN)
+        except NexusError as error:
+            await self._try_again(entry, error)
+        finally:
+            self._free.release()
+
+    def _done(self, entry: Entry[Ack]) -> None:
+        """No Job comes of this entry."""
+        self._attempts.pop(entry.request_id, None)
+        if self._starting.gone(entry.request_id):
+            self._release(entry.request_id)
+        entry.token()
+
+    def _put_back(self, entry: Entry[Ack], delay: float) -> None:
+        self._starting.gone(entry.request_id)
+        self._pending.pop(entry.request_id, None)
+        if entry.partition in self._mine:
+            self._window.put_back(entry, self._monotonic() + delay)
+        else:
+            self._attempts.pop(entry.request_id, None)
+            self._window.release(entry.algorithm)
+        self._changed.set()
+
+    async def _try_again(self, entry: Entry[Ack], error: NexusError) -> None:
+        """Refused for now, or unknown: the name of the Job makes a second create harmless."""
+        now = self._monotonic()
+        attempts = self._attempts.setdefault(entry.request_id, _Attempts(0, now, error))
+        attempts.count += 1
+        attempts.last = error
+        _log.warning("create_waits", run=entry.request_id, attempt=attempts.count, problem=str(error))
+        delay = retry_delay(attempts.count, self._chance())
+        try:
+            run = await self._store.get(entry.request_id)
+            again = self._clock() + timedelta(seconds=delay)
+            # Who ends the run at its deadline must know the refusal, also where it came too late for another attempt.
+            if run and (
+                should_park(attempts.first, now, self._park_after.total_seconds())
+                or again >= run.request.placement_deadline
+            ):
+                await self._park(entry, run, error)
+                return
+        except Unavailable as unheard:
+            _log.warning("parking_waits", run=entry.request_id, problem=str(unheard))
+        self._put_back(entry, delay)
+
+    async def _park(self, entry: Entry[Ack], run: Run, error: NexusError) -> None:
+        """Let go of a request that has been refused for long, so that it holds up no offset."""
+        if not run.ended and not run.job_uid:
+            now = self._clock()
+            fact = RunDeferred(
+                request_id=run.id,
+                algorithm=run.request.algorithm,
+                at=now,
+                attempt=run.deferrals + 1,
+                until=min(now + self._park_after, run.request.placement_deadline),
+                reason=str(error),
+                denied=isinstance(error, Refused) and error.denied,
+            )
+            await self._journal.append([fact])
+        self._done(entry)
+
+
+def _shows_start(fact: Fact | None) -> TypeGuard[RunStarted | RunCompleted | RunFailed]:
+    """A short run reports its end before its start is observed."""
+    reported = isinstance(fact, RunFailed) and fact.diagnosis.category == REPORTED
+    return reported or isinstance(fact, RunStarted | RunCompleted)
+
+
+class Starts:
+    """Lets a scheduler hear which of its Jobs started or ended: a processor over `nexus.runs`, from its end on."""
+
+    def __init__(self, scheduler: Scheduler, journal: Journal, clock: Clock) -> None:
+        self._scheduler = scheduler
+        self._journal = journal
+        self._clock = clock
+
+    async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
+        """Every scheduler hears of all starts."""
+
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        events = await self._journal.read((delivery.record for delivery in batch), self._clock())
+        for _, event in events:
+            if isinstance(event, Fact):
+                self._scheduler.heard(event)
+        for delivery in batch:
+            delivery.ack()
+
+    async def caught_up(self, until: datetime) -> None:
+        self._scheduler.heard(None)

@@ -1,0 +1,1 @@
+"""The role `supervisor`: turns observations into facts, decides what waited too long, collects garbage."""

@@ -1,0 +1,1 @@
+"""What tests are made with: servers, builders and stand-ins."""
