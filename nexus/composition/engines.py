@@ -56,6 +56,7 @@ from nexus.ports import (
     Templates,
 )
 from nexus.s3 import PresignedUrls, S3PayloadStore
+from streams.context import Context
 from streams.drivers.embedded import EmbeddedDriver
 from streams.drivers.faust import FaustDriver
 from streams.drivers.kafka import KafkaDriver
@@ -158,6 +159,13 @@ class Engines:
 
     async def journal(self, role: str) -> Journal:
         return Journal(await self.log(), f"nexus/{role}/{self.machine.name}")
+
+    async def context(self, role: str) -> Context:
+        """What the processors of this role work with."""
+        machine = self.machine
+        return Context(
+            await self.store(), await self.journal(role), machine.clock, machine.monotonic, machine.chance
+        )
 
     async def driver(
         self, processor: Processor, topics: Sequence[str], consumers: str | None, *, by_cluster: bool = False

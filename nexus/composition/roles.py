@@ -73,21 +73,16 @@ async def ledger(role: Role) -> None:
 async def supervisor(role: Role) -> None:
     """Turns observations into facts, decides what waited too long, and removes the Jobs of ended runs."""
     engines = role.engines
-    now = engines.machine.clock
     limits, removed = engines.config.supervision, engines.config.kubernetes.removed_clusters
-    clusters, store, journal = (
-        await engines.clusters(),
-        await engines.store(),
-        await engines.journal("supervisor"),
-    )
-    await role.drive(Supervisor(clusters, store, journal, now), [OBSERVATIONS], "supervisor", by_cluster=True)
-    collector = Collector(clusters, store, journal, now, limits.linger, removed)
+    context, clusters = await engines.context("supervisor"), await engines.clusters()
+    await role.drive(Supervisor(context, clusters), [OBSERVATIONS], "supervisor", by_cluster=True)
+    collector = Collector(context, clusters, limits.linger, removed)
     await role.drive(collector, [RUNS], "collector")
     role.spawn(collector.sweep(limits.sweep_interval))
     graces = msgspec.structs.asdict(engines.config.grace)
     oversight = Oversight(clusters, graces, limits.vanished_grace)
     patience = Patience(limits.vanished_grace, limits.max_blind, removed)
-    reconciler = Reconciler(clusters, oversight, store, journal, now, patience)
+    reconciler = Reconciler(context, clusters, oversight, patience)
     role.spawn(reconciler.run(limits.reconcile_interval))
     sweeper = await _sweeper(engines, "supervisor")
     role.spawn(sweeper.run(engines.config.garbage.interval))
@@ -96,35 +91,27 @@ async def supervisor(role: Role) -> None:
 async def scheduler(role: Role) -> None:
     """Makes Jobs of requests, each cluster at its own pace."""
     engines = role.engines
-    machine = engines.machine
-    store, journal = await engines.store(), await engines.journal("scheduler")
+    context = await engines.context("scheduler")
     limits, placement = engines.config.throttle, engines.config.placement
     for cluster in (await engines.clusters()).values():
         placer = Placer(
+            context,
             cluster,
-            store,
-            journal,
             Pace(TokenBucket(limits.rate, limits.burst), limits.in_flight),
             placement.denied_grace,
             engines.materializer(),
             await engines.urls(),
-            machine.clock,
-            machine.monotonic,
         )
         placing = Scheduler(
+            context,
             placer,
-            store,
-            journal,
             Window[Ack](limits.window, limits.window_bytes),
             _pending(engines),
             placement.park_after,
-            machine.clock,
-            machine.monotonic,
-            machine.chance,
             role.spawn,
         )
         await role.drive(placing, [requests_of(cluster.name)], f"scheduler-{cluster.name}", by_cluster=True)
-        await role.drive(Starts(placing, journal, machine.clock), [RUNS], None)
+        await role.drive(Starts(context, placing), [RUNS], None)
         role.spawn(placing.run())
 
 
@@ -189,11 +176,9 @@ async def services(role: Role) -> Services:
 async def _sweeper(engines: Engines, role: str) -> Sweeper:
     limits = engines.config.garbage
     return Sweeper(
+        await engines.context(role),
         await engines.clusters(),
-        await engines.store(),
         await engines.payloads(),
-        await engines.journal(role),
-        engines.machine.clock,
         engines.config.placement.installation,
         Keeping(limits.job_grace, limits.payload_retention, limits.payload_grace),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -18,9 +17,8 @@ from nexus.domain.observed import JobView
 from nexus.domain.placement import Create, Drop, Record, Wait, is_for_good, place, refused
 from nexus.domain.run import Run
 from nexus.domain.throttle import TokenBucket
-from nexus.journal import Journal
-from nexus.ports import Cluster, PayloadUrls, RunStore
-from streams.processor import Clock
+from nexus.ports import Cluster, PayloadUrls
+from streams.context import Context
 from streams.retry import retry
 
 __all__ = ["Pace", "Placed", "Placer"]
@@ -53,26 +51,23 @@ class Placer:
 
     def __init__(
         self,
+        context: Context,
         cluster: Cluster,
-        store: RunStore,
-        journal: Journal,
         pace: Pace,
         denied_grace: timedelta,
         materializer: Materializer,
         urls: PayloadUrls,
-        clock: Clock,
-        monotonic: Callable[[], float],
     ) -> None:
         """A denial that lasts for `denied_grace` is for good."""
         self.pace = pace
         self._denied_grace = denied_grace
         self._cluster = cluster
-        self._store = store
-        self._journal = journal
+        self._store = context.store
+        self._journal = context.journal
         self._materializer = materializer
         self._urls = urls
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clock = context.clock
+        self._monotonic = context.monotonic
         self._creates = asyncio.Semaphore(pace.in_flight)
         self._closed_because = ""
 

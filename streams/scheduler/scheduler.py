@@ -23,9 +23,9 @@ from nexus.domain.events import (
 )
 from nexus.domain.run import Run
 from nexus.domain.throttle import PendingWindow
-from nexus.journal import Journal
-from nexus.ports import Partition, RunStore
-from streams.processor import Ack, Clock, Delivery
+from nexus.ports import Partition
+from streams.context import Context
+from streams.processor import Ack, Delivery
 from streams.scheduler.placing import Placed, Placer
 
 __all__ = ["Scheduler", "Starts"]
@@ -61,27 +61,23 @@ class Scheduler:
 
     def __init__(
         self,
+        context: Context,
         placer: Placer,
-        store: RunStore,
-        journal: Journal,
         window: Window[Ack],
         pending: PendingWindow,
         park_after: timedelta,
-        clock: Clock,
-        monotonic: Callable[[], float],
-        chance: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         """A request that has been refused for `park_after` is parked."""
         self._placer = placer
-        self._store = store
-        self._journal = journal
+        self._store = context.store
+        self._journal = context.journal
         self._window = window
         self._starting = pending
         self._park_after = park_after
-        self._clock = clock
-        self._monotonic = monotonic
-        self._chance = chance
+        self._clock = context.clock
+        self._monotonic = context.monotonic
+        self._chance = context.chance
         self._spawn = spawn
         self._attempts: dict[str, _Attempts] = {}
         self._pending: dict[str, str] = {}
@@ -251,10 +247,10 @@ def _shows_start(fact: Fact | None) -> TypeGuard[RunStarted | RunCompleted | Run
 class Starts:
     """Lets a scheduler hear which of its Jobs started or ended: a processor over `nexus.runs`, from its end on."""
 
-    def __init__(self, scheduler: Scheduler, journal: Journal, clock: Clock) -> None:
+    def __init__(self, context: Context, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._journal = journal
-        self._clock = clock
+        self._journal = context.journal
+        self._clock = context.clock
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
         """Every scheduler hears of all starts."""

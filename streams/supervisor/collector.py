@@ -21,10 +21,10 @@ from nexus.domain.events import (
 from nexus.domain.observed import JobView
 from nexus.domain.placement import cancelled_with
 from nexus.domain.run import Run, Stage
-from nexus.journal import Journal
-from nexus.ports import Cluster, DeletionPolicy, Partition, RunStore
+from nexus.ports import Cluster, DeletionPolicy, Partition
+from streams.context import Context
 from streams.folded import rows_beyond
-from streams.processor import Clock, Delivery
+from streams.processor import Delivery
 from streams.retry import retry
 from streams.supervisor.children import children, keeps_its_parent
 from streams.supervisor.evidence import gather
@@ -45,17 +45,15 @@ class Collector:
 
     def __init__(
         self,
+        context: Context,
         clusters: Mapping[str, Cluster],
-        store: RunStore,
-        journal: Journal,
-        clock: Clock,
         linger: timedelta,
         removed: Collection[str] = (),
     ) -> None:
         self._clusters = clusters
-        self._store = store
-        self._journal = journal
-        self._clock = clock
+        self._store = context.store
+        self._journal = context.journal
+        self._clock = context.clock
         self._linger = linger
         self._removed = frozenset(removed)
         self._stayed = 0

@@ -14,9 +14,8 @@ from nexus.domain.events import Event, JobCreated, RunRequeued
 from nexus.domain.job import made_for
 from nexus.domain.placement import timed_out
 from nexus.domain.run import Run
-from nexus.journal import Journal
-from nexus.ports import Cluster, RunStore
-from streams.processor import Clock
+from nexus.ports import Cluster
+from streams.context import Context
 from streams.retry import retry
 from streams.supervisor.oversight import Oversight
 
@@ -43,18 +42,16 @@ class Reconciler:
 
     def __init__(
         self,
+        context: Context,
         clusters: Mapping[str, Cluster],
         oversight: Oversight,
-        store: RunStore,
-        journal: Journal,
-        clock: Clock,
         patience: Patience,
     ) -> None:
         self._clusters = clusters
         self._oversight = oversight
-        self._store = store
-        self._journal = journal
-        self._clock = clock
+        self._store = context.store
+        self._journal = context.journal
+        self._clock = context.clock
         self._patience = patience
         self._looked_until = ""
 

@@ -10,9 +10,9 @@ from nexus.domain.diagnosis import diagnose, silent, vanished
 from nexus.domain.events import EvidenceRecorded, Fact, JobCreated, RunObserved, RunStarted, evidence_in
 from nexus.domain.job import made_for
 from nexus.domain.run import Run
-from nexus.journal import Journal
-from nexus.ports import Cluster, Partition, RunStore
-from streams.processor import Clock, Delivery
+from nexus.ports import Cluster, Partition
+from streams.context import Context
+from streams.processor import Delivery
 from streams.supervisor.evidence import gather
 from streams.supervisor.presence import is_gone
 from streams.watermark import passed
@@ -23,13 +23,11 @@ __all__ = ["Supervisor"]
 class Supervisor:
     """Stateless: an observation and the run's row decide. The first terminal fact wins, so a late word does no harm."""
 
-    def __init__(
-        self, clusters: Mapping[str, Cluster], store: RunStore, journal: Journal, clock: Clock
-    ) -> None:
+    def __init__(self, context: Context, clusters: Mapping[str, Cluster]) -> None:
         self._clusters = clusters
-        self._store = store
-        self._journal = journal
-        self._clock = clock
+        self._store = context.store
+        self._journal = context.journal
+        self._clock = context.clock
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
         """Whoever gets an observation can judge it."""

@@ -18,10 +18,9 @@ from nexus.domain.ids import issued_at
 from nexus.domain.job import ALGORITHM
 from nexus.domain.observed import JobView
 from nexus.domain.run import Run
-from nexus.journal import Journal
-from nexus.ports import Cluster, Listed, PayloadStore, RunStore, StoredPayload
+from nexus.ports import Cluster, Listed, PayloadStore, StoredPayload
 from nexus.views import GarbageReport
-from streams.processor import Clock
+from streams.context import Context
 from streams.retry import retry
 from streams.supervisor.evidence import gather
 
@@ -49,19 +48,17 @@ class Sweeper:
 
     def __init__(
         self,
+        context: Context,
         clusters: Mapping[str, Cluster],
-        store: RunStore,
         payloads: PayloadStore,
-        journal: Journal,
-        clock: Clock,
         installation: str,
         keeping: Keeping,
     ) -> None:
         self._clusters = clusters
-        self._store = store
+        self._store = context.store
         self._payloads = payloads
-        self._journal = journal
-        self._clock = clock
+        self._journal = context.journal
+        self._clock = context.clock
         self._installation = installation
         self._keeping = keeping
 

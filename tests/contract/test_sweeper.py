@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
@@ -20,6 +22,7 @@ from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.journal import Journal
 from nexus.ports import Partition
+from streams.context import Context
 from streams.supervisor.sweeper import Sweeper
 from tests.contract.clusters import Bed, create, gone, kubernetes_bed, local_bed, running, until
 
@@ -64,11 +67,9 @@ async def test_what_is_ours_goes_and_what_is_somebody_elses_stays(bed: Bed, tmp_
     ):
         await store.advance({Partition(RUNS, 0): now()})
         sweeper = Sweeper(
+            Context(store, Journal(log, "tests"), now, time.monotonic, random.random),
             {bed.cluster.name: bed.cluster},
-            store,
             FolderPayloadStore(tmp_path / "payloads"),
-            Journal(log, "tests"),
-            now,
             INSTALLED,
             Keeping(NOTHING, NOTHING, NOTHING),
         )

@@ -29,6 +29,7 @@ from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
 from nexus.payload_urls import SignedUrls
 from nexus.ports import PayloadStore, Record
+from streams.context import Context
 from streams.drivers.embedded import EmbeddedDriver
 from streams.ledger.ledger import CONSUMERS, Ledger
 from streams.ledger.notifications import Notifications
@@ -105,6 +106,7 @@ class Installation(Tasks):
         self.cluster = SimulatedCluster(self.clock)
         self.clusters = {self.cluster.name: self.cluster}
         self.journal = Journal(self.log, "nexus/tests")
+        self.context = Context(self.store, self.journal, self.clock, self.clock.monotonic, lambda: 0.5)
 
     async def close(self) -> None:
         await self.stop_all()
@@ -129,7 +131,7 @@ class Installation(Tasks):
         return self.spawn(Watcher(self.cluster, self.journal, self.clock).run())
 
     def start_supervisor(self) -> asyncio.Task[None]:
-        supervisor = Supervisor(self.clusters, self.store, self.journal, self.clock)
+        supervisor = Supervisor(self.context, self.clusters)
         return self.drive(supervisor, OBSERVATIONS, consumers="supervisor")
 
     def start_notifications(self, consumers: str = "notifications") -> asyncio.Task[None]:
@@ -138,7 +140,7 @@ class Installation(Tasks):
 
     def collector(self, linger: float = 60, removed: Collection[str] = ()) -> Collector:
         span = timedelta(seconds=linger)
-        return Collector(self.clusters, self.store, self.journal, self.clock, span, removed)
+        return Collector(self.context, self.clusters, span, removed)
 
     def reconciler(
         self, grace: float = 30, blind: float = MAX_BLIND, removed: Collection[str] = (), **graces: float
@@ -147,7 +149,7 @@ class Installation(Tasks):
         spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
         patience = Patience(timedelta(seconds=grace), timedelta(seconds=blind), removed)
         oversight = Oversight(self.clusters, spans, patience.vanished)
-        return Reconciler(self.clusters, oversight, self.store, self.journal, self.clock, patience)
+        return Reconciler(self.context, self.clusters, oversight, patience)
 
     def services(self, folder: Path, **fields: Any) -> Services:
         """What an API works with; each run that is submitted is run 1."""
@@ -176,9 +178,7 @@ class Installation(Tasks):
         return Services(**(usual | fields))
 
     def sweeper(self, payloads: PayloadStore, keeping: Keeping = KEEPING) -> Sweeper:
-        return Sweeper(
-            self.clusters, self.store, payloads, self.journal, self.clock, MATERIALIZER.installation, keeping
-        )
+        return Sweeper(self.context, self.clusters, payloads, MATERIALIZER.installation, keeping)
 
     # What is said
 

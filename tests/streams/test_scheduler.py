@@ -51,33 +51,24 @@ class Scheduling:
         self.taken = 0
         self._installation = installation
         placer = Placer(
+            installation.context,
             installation.cluster,
-            installation.store,
-            installation.journal,
             Pace(TokenBucket(rate, burst), in_flight),
             timedelta(seconds=DENIED_GRACE),
             MATERIALIZER,
             SignedUrls(SIGNER),
-            installation.clock,
-            installation.clock.monotonic,
         )
         self._scheduler = Scheduler(
+            installation.context,
             placer,
-            installation.store,
-            installation.journal,
             self.window,
             self.pending,
             timedelta(seconds=PARK_AFTER),
-            installation.clock,
-            installation.clock.monotonic,
-            lambda: 0.5,
             installation.spawn,
         )
         self._tasks = [
             installation.drive(self, REQUESTS, consumers="scheduler", batch=batch),
-            installation.drive(
-                Starts(self._scheduler, installation.journal, installation.clock), RUNS, consumers=None
-            ),
+            installation.drive(Starts(installation.context, self._scheduler), RUNS, consumers=None),
         ]
 
     async def assigned(self, mine, every) -> None:
