@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from nexus.domain.blindness import Heard
+from nexus.domain.errors import InvalidInput
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
@@ -235,6 +236,10 @@ class Templates(Protocol):
     def template(self, name: str) -> Template | None: ...
 
     def workgroup(self, name: str) -> Workgroup | None: ...
+
+    def unreadable(self) -> Sequence[InvalidInput]:
+        """What is deployed and cannot be read: more names may be in there than are known."""
+        ...
 
     async def watch(self) -> None:
         """Follow what is deployed until cancelled."""

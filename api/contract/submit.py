@@ -26,6 +26,8 @@ from nexus.views import Accepted
 __all__ = ["create_run"]
 
 _KEY_LENGTH = 255
+_SHOWN = 5
+"""Files that an answer names."""
 
 
 class _Rejected(Exception):
@@ -96,7 +98,7 @@ def _configuration(
     except InvalidInput as error:
         raise _Rejected(f"{no_template} Its template is broken: {error}") from None
     if template is None:
-        raise _Rejected(no_template)
+        raise _Rejected(no_template + _unreadable(services))
     name = (overrides.workgroup_ref.name if overrides else "") or template.spec.workgroup_ref.name
     no_workgroup = f"Cannot assign requested workgroup {name} to the algorithm {algorithm}. Please check the deployed configuration."
     try:
@@ -104,10 +106,20 @@ def _configuration(
     except InvalidInput as error:
         raise _Rejected(f"{no_workgroup} The workgroup is broken: {error}") from None
     if workgroup is None:
-        raise _Rejected(no_workgroup)
+        raise _Rejected(no_workgroup + _unreadable(services))
     if workgroup.spec.cluster not in services.clusters:
         raise _Rejected(f"{no_workgroup} Its cluster {workgroup.spec.cluster!r} is not configured.")
     return template, workgroup
+
+
+def _unreadable(services: Services) -> str:
+    """Where a name that is not known may be."""
+    broken = services.templates.unreadable()
+    if not broken:
+        return ""
+    shown = "; ".join(str(problem) for problem in broken[:_SHOWN])
+    more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    return f" It may be in what cannot be read: {shown}{more}."
 
 
 async def _check_parent(services: Services, parent: Parent | None) -> None:

@@ -12,6 +12,7 @@ from nexus.domain.errors import InvalidInput
 from nexus.domain.events import Parent, RunRequested
 from nexus.domain.payload import content_hash, payload_path
 from nexus.domain.template import AlgorithmSpec, Template, Workgroup, algorithm_spec, merge
+from nexus.domain.texts import check_line
 from nexus.domain.validation import check_applied, check_overrides, check_tag
 
 __all__ = ["DEFAULT_PAYLOAD_VALID_FOR", "Submission", "read_overrides", "read_submission", "request_run"]
@@ -48,9 +49,13 @@ def read_submission(body: bytes) -> Submission:
         raise InvalidInput("algorithmParameters", f"is not UTF-8 at its byte {error.start}") from None
     if submission.tag:
         check_tag("tag", submission.tag)
+    check_line("requestApiVersion", submission.request_api_version or "")
     parent = submission.parent_request
     if parent and not (parent.request_id and parent.algorithm_name):
         raise InvalidInput("parentRequest", "needs both requestId and algorithmName")
+    if parent:
+        check_line("parentRequest.requestId", parent.request_id)
+        check_line("parentRequest.algorithmName", parent.algorithm_name)
     return submission
 
 
@@ -58,10 +63,7 @@ def read_overrides(submission: Submission) -> AlgorithmSpec | None:
     """The run's `customConfiguration`, every value of it well-formed."""
     if submission.custom_configuration is None:
         return None
-    try:
-        overrides = algorithm_spec(submission.custom_configuration, "customConfiguration")
-    except RecursionError:
-        raise InvalidInput("customConfiguration", "is nested too deeply") from None
+    overrides = algorithm_spec(submission.custom_configuration, "customConfiguration")
     check_overrides(overrides)
     return overrides
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nexus.domain.errors import InvalidInput
+from nexus.domain.plain import check_plain
 
 __all__ = [
     "AlgorithmSpec",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+_UNQUOTED = {f"Expected `str`, got `{kind}`" for kind in ("int", "float", "bool")}
+"""What YAML reads of `versionTag: 1.10`."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -113,6 +117,7 @@ class Workgroup(msgspec.Struct, frozen=True):
 
 def algorithm_spec(manifest: object, field: str) -> AlgorithmSpec:
     """Decode a template's spec or a run's overrides; InvalidInput names the member below `field`."""
+    check_plain(manifest, field)
     plain = _without_nulls(manifest)
     if isinstance(plain, dict) and isinstance(payload := plain.get("payloadConfiguration"), dict):
         # A+ wrote the key without "Mode"; both are read and one is written.
@@ -124,6 +129,7 @@ def algorithm_spec(manifest: object, field: str) -> AlgorithmSpec:
 
 def workgroup_spec(manifest: object, field: str) -> WorkgroupSpec:
     """Decode a workgroup's spec; InvalidInput names the member below `field`."""
+    check_plain(manifest, field)
     return _convert(_without_nulls(manifest), WorkgroupSpec, field)
 
 
@@ -183,4 +189,6 @@ def _convert(value: object, shape: type[S], field: str) -> S:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$")
+        if problem in _UNQUOTED:
+            problem += "; write it in quotes"
         raise InvalidInput(field + path.rstrip("`"), problem) from None

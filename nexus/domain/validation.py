@@ -15,6 +15,7 @@ from nexus.domain.duration import parse_duration
 from nexus.domain.errors import InvalidInput
 from nexus.domain.quantity import parse_quantity
 from nexus.domain.template import AlgorithmSpec, ComputeResources, Workgroup, limits_of
+from nexus.domain.texts import check_line
 
 __all__ = [
     "check_algorithm_name",
@@ -49,6 +50,7 @@ def check_algorithm_name(name: str) -> None:
 def check_tag(field: str, tag: str) -> None:
     if len(tag) > _TAG_LENGTH:
         raise InvalidInput(field, f"has {len(tag)} characters, at most {_TAG_LENGTH} are allowed")
+    check_line(field, tag)
 
 
 def check_template(name: str, spec: AlgorithmSpec) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from nexus.domain.errors import Unavailable
 from nexus.kubernetes.connection import Connection, refusal
+from nexus.kubernetes.decoding import decode
 
 __all__ = ["Items", "Page", "path", "read", "read_all"]
 
@@ -62,7 +63,7 @@ async def read_all(
         body = await read(connection, path(collection, **query, **following))
         if body is None:
             raise Unavailable(f"the cluster {connection.name} has no {collection}: does it serve that API?")
-        page = decoder.decode(body)
+        page = decode(decoder, body, f"{collection} of the cluster {connection.name}")
         items += page.items
         version = page.metadata.resource_version
         if not page.metadata.next:

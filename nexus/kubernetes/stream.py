@@ -11,6 +11,7 @@ import msgspec
 from nexus.domain.errors import Refused, Unavailable
 from nexus.kubernetes.api import path
 from nexus.kubernetes.connection import Connection, Status
+from nexus.kubernetes.decoding import decode
 
 __all__ = ["SILENCE", "Event", "Stream"]
 
@@ -87,8 +88,9 @@ class Stream(Generic[T]):
                 async with self._connection.stream(self._path(), silence) as pieces:
                     try:
                         async for lines in _lines(pieces):
+                            batch = [event for line in lines if (event := self._event(line))]
                             heard = True
-                            yield [event for line in lines if (event := self._event(line))]
+                            yield batch
                     except Unavailable:
                         lost = True
             except Refused as error:
@@ -111,16 +113,17 @@ class Stream(Generic[T]):
         )
 
     def _event(self, line: bytes) -> Event[T] | None:
-        read = _LINE.decode(line)
+        where = f"{self._collection} of the cluster {self._connection.name}"
+        read = decode(_LINE, line, where)
         match read.type:
             case "ERROR":
-                status = _ERROR.decode(read.object)
+                status = decode(_ERROR, read.object, where)
                 raise Refused(status.code, status.message or status.reason)
             case "BOOKMARK":
-                self._version = _BOOKMARK.decode(read.object).metadata.resource_version
+                self._version = decode(_BOOKMARK, read.object, where).metadata.resource_version
                 return None
             case kind:
-                thing = self._decoder.decode(read.object)
+                thing = decode(self._decoder, read.object, where)
                 self._version = thing.metadata.resource_version
                 return Event(kind, thing)
 

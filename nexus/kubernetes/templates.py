@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
@@ -64,6 +64,9 @@ class KubernetesTemplates(Templates):
 
     def workgroup(self, name: str) -> Workgroup | None:
         return usable(self._workgroups.found.get(name))
+
+    def unreadable(self) -> Sequence[InvalidInput]:
+        return ()  # an object has its name, whatever else it holds
 
     async def watch(self) -> None:
         """While the API server is away, what is known is served."""

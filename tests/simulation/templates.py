@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from nexus.domain.errors import InvalidInput
 from nexus.domain.manifest import read_template, read_workgroup
 from nexus.domain.template import Template, Workgroup
 from nexus.ports import Templates
@@ -37,6 +38,9 @@ class SimulatedTemplates(Templates):
 
     def workgroup(self, name: str) -> Workgroup | None:
         return self._workgroups.get(name)
+
+    def unreadable(self) -> Sequence[InvalidInput]:
+        return ()
 
     async def watch(self) -> None:
         await asyncio.get_running_loop().create_future()
