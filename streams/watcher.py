@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from nexus.backoff import Backoff, retry
 from nexus.domain.diagnosis.sight import USUAL_WAITS
 from nexus.domain.errors import Unavailable
 from nexus.domain.events import RunObserved
@@ -19,13 +20,11 @@ from nexus.domain.observed import JobView, PodView, Waiting
 from nexus.journal import Journal
 from nexus.ports import Change, Cluster, Listed
 from streams.processor import Clock
-from streams.retry import retry
 
 __all__ = ["Watcher"]
 
 _log = structlog.get_logger(__name__)
 
-_PAUSE = 0.5
 _UNKNOWN = datetime.max.replace(tzinfo=UTC)
 _JOB_NAME = "batch.kubernetes.io/job-name"
 _PODS = 10
@@ -66,6 +65,7 @@ class Watcher:
         """Until cancelled: watch, and again when the watch ends."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publish_changes())
+            backoff = Backoff()
             while True:
                 try:
                     async with aclosing(self._cluster.watch()) as changes:
@@ -73,7 +73,7 @@ class Watcher:
                             self._listed(change) if isinstance(change, Listed) else self._apply(change)
                 except Unavailable as error:
                     _log.warning("cluster_not_heard", cluster=self._cluster.name, problem=str(error))
-                await asyncio.sleep(_PAUSE)
+                await backoff.pause()
 
     def _listed(self, listed: Listed) -> None:
         """What we knew and is not in the list went while nobody watched."""

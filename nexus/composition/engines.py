@@ -17,6 +17,7 @@ from typing import NamedTuple
 import uuid_utils
 
 from nexus import __version__
+from nexus.backoff import retry
 from nexus.cassandra.claims import CassandraClaims
 from nexus.cassandra.connection import open_session
 from nexus.cassandra.driver import Session
@@ -62,7 +63,6 @@ from streams.drivers.faust import FaustDriver
 from streams.drivers.kafka import KafkaDriver
 from streams.ledger.ledger import CONSUMERS
 from streams.processor import Clock, Driver, Processor
-from streams.retry import retry
 
 __all__ = ["THIS", "Engines", "Machine"]
 

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from nexus.domain.backoff import delay
+
 __all__ = ["Entry", "Window", "retry_delay", "should_park"]
 
 T = TypeVar("T")
@@ -209,6 +211,5 @@ def should_park(first_refused_at: float, now: float, park_after: float) -> bool:
 
 
 def retry_delay(attempt: int, jitter: float) -> float:
-    """Seconds to wait after refusal number `attempt` (from 1): it doubles up to a cap; `jitter` (0..1) takes up to half off."""
-    longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(attempt - 1, 10))
-    return longest * (1.0 - jitter / 2)
+    """Return the seconds to wait after refusal number `attempt` (from 1) of a request; `jitter` is from 0 to 1."""
+    return delay(attempt, jitter, _FIRST_DELAY, _LONGEST_DELAY)

@@ -20,6 +20,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]  # no py.typed
     TopicAuthorizationFailedError,
 )
 
+from nexus.backoff import retry
 from nexus.domain.errors import InvalidInput, NexusError, OutcomeUnknown, Unavailable
 from nexus.domain.topics import NewRecord
 from nexus.kafka.client import Connection
@@ -240,14 +241,8 @@ class Appender:
             self._work.set()
 
     async def _reconnect(self) -> Producer:
-        while True:
-            try:
-                self._producer = await self._connect()
-            except Unavailable as problem:
-                _log.warning("kafka_unavailable", problem=str(problem))
-                await asyncio.sleep(_PAUSE)
-            else:
-                return self._producer
+        self._producer = await retry(self._connect, "kafka_unavailable")
+        return self._producer
 
     async def _connect(self) -> Producer:
         producer = new_producer(self._connection)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError  # type: ignore[import-untyped]  # no py.typed
 
+from nexus.backoff import Backoff
 from nexus.domain.errors import Unavailable
 from nexus.kafka.client import Connection
 from nexus.kafka.library import Client, Fetched, end_of, fetch, new_client, start_of
@@ -20,7 +21,6 @@ T = TypeVar("T")
 
 _PATIENCE = 10.0
 """Seconds that a question is asked again and again before the log is said to be unavailable."""
-_PAUSE = 0.1
 _FETCH_BYTES = 1024 * 1024
 _CURSORS = 64
 """Partitions of which the rest of the last fetch is kept."""
@@ -123,6 +123,7 @@ class Reader:
     async def _ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
         """Until it is answered: leaders move, brokers restart, connections break."""
         problem: Exception | None = None
+        backoff = Backoff(longest=1.0)
         try:
             async with asyncio.timeout(_PATIENCE):
                 while True:
@@ -133,7 +134,7 @@ class Reader:
                         problem = error
                     if self._client is not None:
                         await self._client.force_metadata_update()
-                    await asyncio.sleep(_PAUSE)
+                    await backoff.pause()
         except TimeoutError:
             # The brokers may all have moved: connect anew next time, by the configured addresses.
             await self.close()

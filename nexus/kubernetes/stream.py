@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from nexus.backoff import Backoff
 from nexus.domain.errors import Refused, Unavailable
 from nexus.kubernetes.api import path
 from nexus.kubernetes.connection import Connection, Status
@@ -17,8 +17,6 @@ __all__ = ["SILENCE", "Event", "Stream"]
 
 SILENCE = 90.0
 """Seconds. A bookmark comes each minute, so that a longer silence is a connection that died unnoticed."""
-_PAUSE = 0.5
-"""Seconds until a stream is opened again that was lost before it said anything."""
 
 
 class _HasVersion(Protocol):
@@ -82,6 +80,7 @@ class Stream(Generic[T]):
         Opens the stream anew after that many seconds without a word. Ends where it cannot go on without a gap. Raises
         Unavailable.
         """
+        backoff = Backoff()
         while True:
             heard = lost = False
             try:
@@ -99,7 +98,7 @@ class Stream(Generic[T]):
                 where = f"{self._collection} of the cluster {self._connection.name}"
                 raise Unavailable(f"{where} cannot be watched: {error}") from error
             if lost and not heard:
-                await asyncio.sleep(_PAUSE)
+                await backoff.pause()
             elif not heard:
                 return  # the API server has yet to reach that version: its store was set back
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import structlog
 
+from nexus.backoff import Backoff
 from nexus.domain.errors import InvalidInput, Unavailable
 from nexus.domain.manifest import TEMPLATE, WORKGROUP, read_template, read_workgroup, usable
 from nexus.domain.template import Template, Workgroup
@@ -21,8 +22,6 @@ from nexus.ports import Templates
 __all__ = ["KubernetesTemplates"]
 
 _API = "/apis/science.sneaksanddata.com/v1"
-_PAUSE = 1.0
-"""Seconds until an API server that is away is asked again."""
 
 T = TypeVar("T")
 
@@ -95,6 +94,7 @@ class _Collection(Generic[T]):
 
     async def follow(self) -> None:
         """Until cancelled."""
+        backoff = Backoff()
         while True:
             try:
                 stream = await self.list()
@@ -108,7 +108,7 @@ class _Collection(Generic[T]):
                                 self.found.update([self._entry(event.object)])
             except Unavailable as error:
                 _log.warning("resources_not_followed", kind=self._kind, problem=str(error))
-            await asyncio.sleep(_PAUSE)
+            await backoff.pause()
 
     def _entry(self, resource: _Resource) -> tuple[str, T | InvalidInput]:
         name = resource.metadata.name

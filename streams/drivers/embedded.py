@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from nexus.backoff import retry
 from nexus.domain.errors import Unavailable
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.ports import Partition
@@ -21,8 +22,8 @@ _log = structlog.get_logger(__name__)
 
 _TICK = 0.02
 """Seconds between two looks at an idle log: how far the watermark may lag behind."""
-_PAUSE = 0.5
-"""Seconds before a batch is delivered again that failed because something was away."""
+_COMMIT_EVERY = 0.5
+"""Seconds between two commits."""
 
 
 class EmbeddedDriver:
@@ -96,14 +97,7 @@ class EmbeddedDriver:
 
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
         self._progress.waits()
-        while True:
-            try:
-                await self._processor.process(deliveries)
-            except Unavailable as error:
-                _log.warning("processor_waits", consumers=self._consumers, problem=str(error))
-                await asyncio.sleep(_PAUSE)
-            else:
-                break
+        await retry(lambda: self._processor.process(deliveries), "processor_waits", consumers=self._consumers)
         self._progress.made()
 
     async def _idle(self, arrival: asyncio.Event) -> None:
@@ -119,7 +113,7 @@ class EmbeddedDriver:
 
     async def _commit_regularly(self) -> None:
         while True:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_COMMIT_EVERY)
             try:
                 await self._commit()
             except Unavailable as error:

@@ -15,9 +15,10 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # no py.
 from faust.app.base import BootStrategy
 from faust.exceptions import FaustError
 
+from nexus.backoff import Backoff
 from nexus.ports import Partition
 from streams.drivers.inbox import Gap, Inbox
-from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, PAUSE, Membership
+from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, Membership
 from streams.drivers.progress import Progress
 from streams.processor import Clock, Processor
 
@@ -74,13 +75,14 @@ class FaustDriver:
 
     async def run(self) -> None:
         """Until cancelled; then what was acknowledged is committed."""
+        backoff = Backoff()
         while True:
             try:
                 with tempfile.TemporaryDirectory(prefix="nexus-faust-") as folder:
                     await self._consume(self._app(folder))
             except (KafkaError, FaustError, _Crashed, Gap) as error:
                 _log.warning("app_starts_anew", consumers=self._consumers, problem=repr(error))
-                await asyncio.sleep(PAUSE)
+                await backoff.pause()
 
     async def _consume(self, app: faust.App) -> None:
         """For as long as one app works."""

@@ -13,8 +13,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-unt
 from aiokafka.abc import ConsumerRebalanceListener  # type: ignore[import-untyped]  # no py.typed
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # no py.typed
 
+from nexus.backoff import Backoff
 from nexus.ports import Position, Record
-from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, PAUSE, TICK, Consumer, Membership
+from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, TICK, Consumer, Membership
 from streams.drivers.progress import Progress
 from streams.processor import Clock, Processor
 
@@ -96,13 +97,14 @@ class KafkaDriver:
 
     async def run(self) -> None:
         """Until cancelled; then what was acknowledged is committed."""
+        backoff = Backoff()
         while True:
             try:
                 await self._consume()
             except KafkaError as error:
                 # Some of its errors leave a consumer that never works again: the next one starts from what is committed.
                 _log.warning("consumer_starts_anew", consumers=self._consumers, problem=str(error))
-                await asyncio.sleep(PAUSE)
+                await backoff.pause()
 
     async def _consume(self) -> None:
         """For as long as one consumer works."""

@@ -12,14 +12,14 @@ import structlog
 from aiokafka import TopicPartition  # type: ignore[import-untyped]  # no py.typed
 from aiokafka.errors import IllegalStateError, KafkaError  # type: ignore[import-untyped]  # no py.typed
 
+from nexus.backoff import Backoff, retry
 from nexus.domain.errors import Unavailable
 from nexus.ports import Partition, Record
 from streams.drivers.acks import Acks
 from streams.drivers.progress import Progress
 from streams.processor import Clock, Delivery, Processor
-from streams.retry import retry
 
-__all__ = ["ALLOWED_SKEW", "PATIENCE", "PAUSE", "TICK", "Consumer", "Membership"]
+__all__ = ["ALLOWED_SKEW", "PATIENCE", "TICK", "Consumer", "Membership"]
 
 _log = structlog.get_logger(__name__)
 
@@ -28,8 +28,6 @@ ALLOWED_SKEW = timedelta(milliseconds=100)
 
 TICK = 0.05
 """Seconds between two looks at how far the log reaches."""
-PAUSE = 0.5
-"""Seconds before a batch is delivered again that failed because something was away."""
 PATIENCE = 5.0
 """Seconds that the group waits for our batch in hand before its partitions go to others, and a stop for the broker."""
 _COMMIT_EVERY = 0.5
@@ -149,12 +147,13 @@ class Membership:
     async def _deliver(self, deliveries: Sequence[Delivery]) -> None:
         acks = self._acks
         self._progress.waits()
+        backoff = Backoff()
         while self._acks is acks:
             try:
                 await self._processor.process(deliveries)
             except Unavailable as error:
                 _log.warning("processor_waits", consumers=self._consumers, problem=str(error))
-                await asyncio.sleep(PAUSE)
+                await backoff.pause()
             else:
                 break
         self._progress.made()
@@ -165,6 +164,7 @@ class Membership:
         The time is read before the question is sent, so however late the answer comes it is true of that time. What
         was accepted before it lies below these ends, since a record is accepted after all in-sync replicas have it.
         """
+        backoff = Backoff()
         while True:
             await asyncio.sleep(TICK)
             mine = self._consumer.assignment() if self._given.is_set() else ()
@@ -177,7 +177,7 @@ class Membership:
                 ends = await self._consumer.end_offsets(mine)
             except KafkaError as error:
                 _log.warning("end_not_known", consumers=self._consumers, problem=str(error))
-                await asyncio.sleep(PAUSE)
+                await backoff.pause()
             else:
                 self._mark = _Mark(asked, {Partition(*at): end for at, end in ends.items()})
 

@@ -8,8 +8,8 @@ from enum import Enum
 from functools import partial
 
 import msgspec
-import structlog
 
+from nexus.backoff import retry
 from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import JobCreated, RunSchedulingFailed
 from nexus.domain.job import Materializer, is_ours
@@ -19,16 +19,11 @@ from nexus.domain.run import Run
 from nexus.domain.throttle import TokenBucket
 from nexus.ports import Cluster, PayloadUrls
 from streams.context import Context
-from streams.retry import retry
 
 __all__ = ["Pace", "Placed", "Placer"]
 
-_log = structlog.get_logger(__name__)
-
 _STALE = 0.5
 """Seconds after which a row is read again before its Job is created: a short run may have come and gone meanwhile."""
-_LOOK_AGAIN = 0.05
-"""Seconds before another attempt to reach a cluster that is not there yet."""
 
 
 class Placed(Enum):
@@ -73,14 +68,7 @@ class Placer:
 
     async def reached(self) -> None:
         """Returns once the cluster answers: while it is not there yet, its queue may as well stay in its topic."""
-        while True:
-            try:
-                await self._cluster.identity()
-            except Unavailable as error:
-                _log.warning("cluster_not_reached", cluster=self._cluster.name, problem=str(error))
-                await asyncio.sleep(_LOOK_AGAIN)
-            else:
-                return
+        await retry(self._cluster.identity, "cluster_not_reached", cluster=self._cluster.name)
 
     async def place(self, request_id: str, refusal: str = "") -> Placed:
         """`refusal` is what became of the last attempt. Raises Refused or Unavailable where another may do better."""

@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from nexus.backoff import retry
 from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
@@ -25,7 +26,6 @@ from nexus.ports import Cluster, DeletionPolicy, Partition
 from streams.context import Context
 from streams.folded import rows_beyond
 from streams.processor import Delivery
-from streams.retry import retry
 from streams.supervisor.children import children, keeps_its_parent
 from streams.supervisor.evidence import gather
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from nexus.backoff import retry
 from nexus.domain.blindness import Heard, given_up, given_up_at, last_heard, removed
 from nexus.domain.errors import Unavailable
 from nexus.domain.events import Event, JobCreated, RunRequeued
@@ -16,7 +17,6 @@ from nexus.domain.placement import timed_out
 from nexus.domain.run import Run
 from nexus.ports import Cluster
 from streams.context import Context
-from streams.retry import retry
 from streams.supervisor.oversight import Oversight
 
 __all__ = ["Patience", "Reconciler"]

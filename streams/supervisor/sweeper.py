@@ -11,6 +11,7 @@ from typing import NamedTuple
 import structlog
 from msgspec.structs import replace
 
+from nexus.backoff import retry
 from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import JobCreated, OrphanCollected, PayloadCollected
 from nexus.domain.garbage import Garbage, Keeping, is_unheard, owner_of, why_job_goes, why_payload_goes
@@ -21,7 +22,6 @@ from nexus.domain.run import Run
 from nexus.ports import Cluster, Listed, PayloadStore, StoredPayload
 from nexus.views import GarbageReport
 from streams.context import Context
-from streams.retry import retry
 from streams.supervisor.evidence import gather
 
 __all__ = ["Sweeper"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -46,6 +47,7 @@ class Outcome(NamedTuple):
 
 def simulate(seed: int, without: Sequence[str] = ()) -> Outcome:
     chance = Chance(seed)
+    random.seed(seed)  # what spreads the pauses of `nexus.backoff`
     loop = VirtualLoop(chance.child("loop"))
     trace = Trace()
     faults = Faults(chance.child("faults"), without)
