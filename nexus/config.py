@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from nexus.domain.errors import ConfigError, InvalidInput
 from nexus.domain.payload import DEFAULT_TENANT
 from nexus.domain.quantity import whole_units
 
-__all__ = ["NEVER", "Config", "Grace", "Patience", "Size", "Span", "load", "shown"]
+__all__ = ["NEVER", "Config", "Grace", "Patience", "Secret", "Size", "Span", "load", "renamed", "shown"]
 
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
@@ -50,6 +50,9 @@ class SigningKey(Secret):
     __slots__ = ()
 
 
+_Given = tuple[str, str, Any]
+"""The source, the key and the value."""
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -59,34 +62,47 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Http(_Section, frozen=True):
-    """Where `nexus dev` listens, and how algorithms and clients reach it."""
+    """Where the server listens, and how algorithms and clients reach it."""
 
     host: str = "127.0.0.1"
+    """The address that the server listens on."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
+    """The port that the server listens on."""
     external_url: str = ""
     """Scheme and host in payload URLs; empty: http with the host and port above."""
     max_body: Size = Size(500 * 1024**2)
+    """The largest body of a request, in bytes; a larger one is refused."""
     read_wait: Span = Span(seconds=5)
     """How long a read waits for the projections to catch up before it answers 503."""
 
 
 class Payload(_Section, frozen=True):
+    """Where payloads travel, and how their addresses are signed."""
+
     inline_limit: Size = Size(64 * 1024)
     """Larger payloads go to the payload store, smaller ones travel in the log."""
     tenant_id: str = DEFAULT_TENANT
+    """The tenant in payload URLs (`tid`), part of what is signed."""
     sign_secret: SigningKey = SigningKey()
     """Signs payload URLs; empty: a random one, kept in the state folder."""
 
 
 class Log(_Section, frozen=True):
+    """The partitions of the topics, on Kafka and in the embedded log."""
+
     run_partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    """Of `nexus.runs`, of observations and of results. Fixed for life: a role refuses to start on another number."""
     request_partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    """Of each cluster's topic of requests. May grow: at most so many schedulers share a cluster."""
 
 
 class Templates(_Section, frozen=True):
+    """Where the algorithms and workgroups are described."""
+
     source: Literal["folder", "kubernetes"] = "folder"
-    """`kubernetes`: the custom resources of the first cluster."""
+    """`folder`: YAML files below `templates.folder`. `kubernetes`: the custom resources of the first cluster."""
     folder: Path = Path("examples")
+    """Manifests of algorithms and workgroups, followed for changes."""
 
 
 class Kafka(_Section, frozen=True):
@@ -95,15 +111,23 @@ class Kafka(_Section, frozen=True):
     servers: str = ""
     """`host:port`, several with commas between; empty: the embedded log."""
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """The protocol between Nexus and the brokers."""
     ca_file: Path | None = None
-    """Who signed the brokers' certificates; none: whom the system trusts."""
+    """The authorities (PEM) that signed the brokers' certificates; none: those that the system trusts."""
     cert_file: Path | None = None
+    """The client certificate (PEM), where the brokers ask for one."""
     key_file: Path | None = None
+    """The private key (PEM) of `cert_file`."""
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """How `username` and `password` are proved, with SASL."""
     username: str = ""
+    """The user at the brokers, with SASL."""
     password: Secret = Secret()
+    """The password of `username`."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
+    """Of the topics that `nexus topics` makes."""
     min_insync_replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 2
+    """How many replicas have a record before its append counts as done."""
     retention: Span = Span(days=90)
     """How long requests and facts are kept: the audit, and what projections can be rebuilt from."""
 
@@ -114,7 +138,9 @@ class Cassandra(_Section, frozen=True):
     hosts: str = ""
     """`host` or `host:port`, several with commas between; empty (and no bundle): the embedded store."""
     flavour: Literal["cassandra", "scylla", "astra", "keyspaces"] = "cassandra"
+    """The kind of server: it decides how rows are kept in their order, and how a session is opened."""
     keyspace: str = "nexus"
+    """Where the projections are."""
     claims_keyspace: str = ""
     """Where `Idempotency-Key`s are, which cannot be made anew from the log; empty: in `keyspace`."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 3
@@ -124,25 +150,32 @@ class Cassandra(_Section, frozen=True):
     bundle: Path | None = None
     """The secure connect bundle of Astra."""
     ca_file: Path | None = None
+    """The authorities (PEM) that signed the servers' certificates; none: no TLS, but on Keyspaces and Astra."""
     username: str = ""
+    """The user at the servers."""
     password: Secret = Secret()
+    """The password of `username`."""
     row_lifetime: Span = Span(days=30)
     """How long a run's row is kept, counted from its request."""
     in_flight: Count = 256
+    """Statements of a process that the servers have not answered yet, at most."""
 
 
 class S3(_Section, frozen=True):
     """The payload store of an installation with more than one process."""
 
     bucket: str = ""
-    """Empty: payloads lie in the state folder."""
+    """The bucket of the payloads; empty: the state folder."""
     endpoint: str = ""
-    """Empty: that of AWS in the region."""
+    """The URL of the server; empty: that of AWS in the region."""
     region: str = "us-east-1"
+    """The region of the bucket."""
     access_key: str = ""
-    """Empty: the credentials that the AWS SDKs find by themselves."""
+    """The key's name; empty: the credentials that the AWS SDKs find by themselves."""
     secret_key: Secret = Secret()
+    """The secret of `access_key`."""
     prefix: str = "payloads"
+    """What the keys of payloads start with."""
     presign: bool = False
     """Algorithms read payloads from S3 itself by presigned URLs; otherwise from Nexus."""
 
@@ -167,85 +200,126 @@ class Kubernetes(_Section, frozen=True):
 
 
 class Cluster(_Section, frozen=True):
-    """The embedded cluster. `slots` is how many pods run at a time."""
+    """The embedded cluster, and the name of the only cluster where there is one."""
 
     name: str = "standalone"
+    """What `spec.cluster` of a workgroup names."""
     slots: Count = 4
+    """Pods that run at a time on the embedded cluster."""
 
 
 class Placement(_Section, frozen=True):
+    """From a request to its Job."""
+
     deadline: Span = Span(hours=24)
-    park_after: Span = Span(minutes=5)
+    """A run that has no Job this long after its submission ends SCHEDULING_FAILED."""
+    defer_after: Span = Span(minutes=5)
+    """A request that its cluster refused for this long is deferred for as long, and then queued again."""
     denied_grace: Span = Span(hours=1)
-    """How long a cluster may answer 401 or 403 to a request that is parked again and again before that is its end."""
+    """How long a cluster may answer 401 or 403 to a request before the run ends SCHEDULING_FAILED."""
     ttl_after_finished: Span = Span(days=7)
+    """`ttlSecondsAfterFinished` of each Job: when Kubernetes deletes it, had Nexus not done so long before."""
     installation: str = "nexus"
+    """The name of this installation, written into its Jobs and consumer groups. Two in one namespace need two names."""
 
 
 class Throttle(_Section, frozen=True):
+    """How fast Jobs are created, and how many may wait to start: for each cluster, shared by its schedulers."""
+
     rate: Positive = 100.0
     """Jobs created per second, at most."""
     burst: Positive = 100.0
+    """Jobs created at once after a quiet time, at most."""
     pending_floor: Count = 8
+    """Jobs that may be created and not yet started, however slowly the cluster starts them."""
     pending_ceiling: Count = 1000
+    """Jobs that may be created and not yet started, however fast the cluster starts them."""
     target_wait: Span = Span(seconds=5)
+    """How long a Job should wait to start: the bound on pending Jobs is what the cluster started in that time."""
     pending_grace: Span = Span(seconds=60)
+    """A Job pending for longer (no node takes it) no longer counts as pending, but against `stuck_ceiling`."""
     stuck_ceiling: Count = 1000
+    """Jobs pending for longer than `pending_grace`, at which no more are created."""
     window: Count = 10_000
-    """How many requests a scheduler looks ahead over."""
+    """Requests that a scheduler looks ahead over, at most: among them it is fair between algorithms."""
     window_bytes: Size = Size(64 * 1024**2)
+    """The records of those requests, in bytes, at most."""
     in_flight: Count = 32
-    """Creates that an API server has not answered yet."""
+    """Creates of a scheduler that the API server has not answered yet, at most."""
 
 
 class Supervision(_Section, frozen=True):
-    sweep_interval: Span = Span(seconds=1)
+    """How runs that have a Job are looked after, and when their Jobs are deleted."""
+
+    collect_interval: Span = Span(seconds=1)
+    """How often the collector looks for ended runs whose Job is still there."""
     linger: Span = Span(seconds=60)
-    """How long an algorithm may go on after it has reported."""
+    """How long an algorithm may go on after it has reported, before its Job is deleted."""
     reconcile_interval: Span = Span(seconds=5)
-    vanished_grace: Span = Span(seconds=30)
-    unheard_after: Span = Span(seconds=30)
-    """The silence of a cluster that is told of with its runs. Longer than `reconcile_interval`, in which each is asked."""
-    max_blind: Span = Span(hours=24)
-    """How long beyond its own deadline a run goes on whose cluster is not heard."""
+    """How often the reconciler asks the clusters about runs whose time is due."""
+    check_after: Span = Span(seconds=30)
+    """A placed run without a new event for this long is checked at its cluster: a Job that is not there has vanished."""
+    missed_after: Span = Span(seconds=30)
+    """A Job that ended this long ago, and whose end no supervisor has judged, is judged by the reconciler."""
+    unreachable_after: Span = Span(seconds=30)
+    """A cluster that has not answered for this long is shown as unreachable with its runs. Longer than
+    `reconcile_interval`, in which each cluster is asked.
+    """
+    max_unreachable: Span = Span(hours=24)
+    """How long beyond its own deadline a run goes on while its cluster is unreachable; then it ends FAILED."""
 
 
 class Garbage(_Section, frozen=True):
-    """What is swept up: Jobs that are no run's, and payloads in the payload store."""
+    """What the sweeper removes: Jobs without a run, and payloads past their time."""
 
     interval: Span = Span(minutes=10)
+    """How often the sweeper looks for Jobs and payloads without a run."""
     job_grace: Span = Span(hours=24)
-    """How long a Job of ours is let be of which there is no run."""
+    """How long a Job of this installation that no run has is kept."""
     payload_retention: Span = Span(days=7)
-    """How long a payload is kept after its run has ended."""
+    """How long a payload is kept after its run has ended; not longer than `cassandra.row_lifetime`."""
     payload_grace: Span = Span(hours=48)
-    """How long a payload is kept of which there is no run: longer than `placement.deadline`."""
+    """How long a payload that no run has is kept; longer than `placement.deadline`."""
 
 
 class Grace(_Section, frozen=True):
-    """How long a run may hang in one thing before it is given up; `never`: that is shown, and waited out.
+    """How long a run may hang in one thing before it is given up; `never` shows what it hangs in, and waits.
 
-    docs/diagnosis.md says what each of them is for.
+    docs/diagnosis.md names the categories of each.
     """
 
     image_name: Patience = Patience(minutes=1)
+    """An image whose name is invalid."""
     image_pull: Patience = Patience(minutes=10)
+    """An image that cannot be pulled."""
     container_config: Patience = Patience(minutes=10)
+    """A secret or config map that a container needs and that is not there."""
     volume_mount: Patience = Patience(minutes=10)
+    """A volume that cannot be mounted."""
     container_start: Patience = Patience(hours=1)
+    """A container that cannot be made or started."""
     pod_create: Patience = Patience(minutes=10)
+    """A Job whose pods cannot be created."""
     quota: Patience = NEVER
+    """A quota that leaves no room for the pod."""
     unschedulable: Patience = NEVER
+    """A pod that no node takes."""
     terminating: Patience = Patience(minutes=15)
+    """A pod that is being deleted and does not end, or whose node is lost."""
 
 
 class Logging(_Section, frozen=True):
+    """What the processes write to standard error."""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are written."""
     format: Literal["auto", "json", "console"] = "auto"
     """`auto` is `console` on a terminal and `json` elsewhere."""
 
 
 class Config(_Section, frozen=True):
+    """The whole tree: a section for each part of Nexus."""
+
     http: Http = Http()
     payload: Payload = Payload()
     log: Log = Log()
@@ -263,6 +337,16 @@ class Config(_Section, frozen=True):
     logging: Logging = Logging()
 
 
+_RENAMED = {
+    "placement.park_after": ("placement.defer_after",),
+    "supervision.sweep_interval": ("supervision.collect_interval",),
+    "supervision.vanished_grace": ("supervision.check_after", "supervision.missed_after"),
+    "supervision.unheard_after": ("supervision.unreachable_after",),
+    "supervision.max_blind": ("supervision.max_unreachable",),
+}
+"""Former names of keys, which go on working, and what they set. Where a source has both, the present name wins."""
+
+
 def load(
     file: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None
 ) -> Config:
@@ -273,10 +357,11 @@ def load(
     """
     tree: dict[str, dict[str, Any]] = {}
     sources: dict[str, str] = {}
-    for source, key, value in (*_from_file(file), *_from_environment(environment), *_from_flags(flags or {})):
-        section, _, name = key.partition(".")
-        tree.setdefault(section, {})[name] = value
-        sources[key] = source
+    for given in (_from_file(file), _from_environment(environment), _from_flags(flags or {})):
+        for source, key, value in _by_present_names(given):
+            section, _, name = key.partition(".")
+            tree.setdefault(section, {})[name] = value
+            sources[key] = source
     try:
         config = msgspec.convert(tree, Config, strict=False, dec_hook=_read)
     except msgspec.ValidationError as error:
@@ -289,11 +374,11 @@ def load(
 def _contradictions(config: Config) -> Iterator[str]:
     """Keys that are fine by themselves, and not together."""
     supervision = config.supervision
-    if supervision.unheard_after <= supervision.reconcile_interval:
+    if supervision.unreachable_after <= supervision.reconcile_interval:
         yield (
-            f"supervision.unheard_after ({_write(supervision.unheard_after)}) is not longer than "
+            f"supervision.unreachable_after ({_write(supervision.unreachable_after)}) is not longer than "
             f"supervision.reconcile_interval ({_write(supervision.reconcile_interval)}): "
-            "every cluster would be told of as silent between two looks"
+            "every cluster would be shown as unreachable between two looks"
         )
     garbage, placement, cassandra = config.garbage, config.placement, config.cassandra
     if garbage.payload_grace <= placement.deadline:
@@ -324,7 +409,19 @@ _SECRETS = {
 }
 
 
-def _from_file(file: Path | None) -> Iterator[tuple[str, str, Any]]:
+def renamed() -> Mapping[str, tuple[str, ...]]:
+    """The present names of every key that had another one, by the former name."""
+    return _RENAMED
+
+
+def _by_present_names(given: Iterable[_Given]) -> Iterator[_Given]:
+    """Keys of one source by their present names, the former ones first: a later one wins."""
+    for source, key, value in sorted(given, key=lambda one: one[1] not in _RENAMED):
+        for name in _RENAMED.get(key, (key,)):
+            yield (source if name == key else f"{source}, as {key}"), name, value
+
+
+def _from_file(file: Path | None) -> Iterator[_Given]:
     if file is None:
         return
     try:
@@ -342,14 +439,14 @@ def _from_file(file: Path | None) -> Iterator[tuple[str, str, Any]]:
             yield str(file), f"{section}.{str(key).replace('-', '_')}", value
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+def _from_environment(environment: Mapping[str, str]) -> Iterator[_Given]:
     for variable, value in sorted(environment.items()):
         section, _, key = variable.removeprefix(_PREFIX).lower().partition("__")
         if variable.startswith(_PREFIX) and key and section in Config.__struct_fields__:
             yield f"the environment variable {variable}", f"{section}.{key}", value
 
 
-def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, str, Any]]:
+def _from_flags(flags: Mapping[str, object]) -> Iterator[_Given]:
     for key, value in flags.items():
         if value is not None:
             yield f"the flag for {key}", key, value

@@ -78,10 +78,10 @@ async def supervisor(role: Role) -> None:
     await role.drive(Supervisor(context, clusters), [OBSERVATIONS], "supervisor", by_cluster=True)
     collector = Collector(context, clusters, limits.linger, removed)
     await role.drive(collector, [RUNS], "collector")
-    role.spawn(collector.sweep(limits.sweep_interval))
+    role.spawn(collector.sweep(limits.collect_interval))
     graces = msgspec.structs.asdict(engines.config.grace)
-    oversight = Oversight(clusters, graces, limits.vanished_grace)
-    patience = Patience(limits.vanished_grace, limits.max_blind, removed)
+    oversight = Oversight(clusters, graces, limits.missed_after)
+    patience = Patience(limits.check_after, limits.max_unreachable, removed)
     reconciler = Reconciler(context, clusters, oversight, patience)
     role.spawn(reconciler.run(limits.reconcile_interval))
     sweeper = await _sweeper(engines, "supervisor")
@@ -107,7 +107,7 @@ async def scheduler(role: Role) -> None:
             placer,
             Window[Ack](limits.window, limits.window_bytes),
             _pending(engines),
-            placement.park_after,
+            placement.defer_after,
             role.spawn,
         )
         await role.drive(placing, [requests_of(cluster.name)], f"scheduler-{cluster.name}", by_cluster=True)
@@ -164,7 +164,7 @@ async def services(role: Role) -> Services:
         spawn=role.spawn,
         place_within=config.placement.deadline,
         settle_after=_SETTLE_AFTER,
-        unheard_after=config.supervision.unheard_after,
+        unheard_after=config.supervision.unreachable_after,
         garbage=garbage,
         read_wait=config.http.read_wait,
         # Algorithms that read from S3 itself can read nothing that is not there.

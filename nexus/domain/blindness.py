@@ -60,7 +60,7 @@ def given_up_at(run: Run, heard: datetime, max_blind: timedelta) -> datetime:
 
 NOT_HEARD = Ending(
     category="ClusterNotHeard",
-    when="its cluster was not heard until supervision.max_blind after the run's own deadline",
+    when="its cluster was not heard until supervision.max_unreachable after the run's own deadline",
     ends_as=RunFailed,
     cause="The cluster that ran the algorithm has not been heard for too long.",
     hint="Look whether the cluster is up and Nexus may reach it. What the run did there is not known: see to its "

@@ -20,8 +20,9 @@ _SETTINGS = {
     # Many short Jobs are in flight at each hit, and what was interrupted is looked at soon.
     "throttle__rate": "40",
     "throttle__burst": "20",
-    "supervision__vanished_grace": "10s",
-    "placement__park_after": "20s",
+    "supervision__check_after": "10s",
+    "supervision__missed_after": "10s",
+    "placement__defer_after": "20s",
     "logging__level": "warning",
 }
 _GETS_ON = 10

@@ -257,7 +257,7 @@ def _config(chance: Chance) -> Config:
         http=HttpConfig(external_url="http://nexus.test", read_wait=Span(seconds=3)),
         payload=Payload(inline_limit=INLINE, sign_secret=SigningKey("secret")),  # type: ignore[arg-type]
         log=Log(run_partitions=chance.of([1, 2, 3]), request_partitions=chance.of([1, 2, 3])),
-        placement=Placement(deadline=seconds(20, 60), park_after=seconds(2, 6), denied_grace=seconds(4, 12)),
+        placement=Placement(deadline=seconds(20, 60), defer_after=seconds(2, 6), denied_grace=seconds(4, 12)),
         throttle=Throttle(
             rate=chance.of([2.0, 50.0]),
             burst=chance.of([1.0, 10.0]),
@@ -267,12 +267,13 @@ def _config(chance: Chance) -> Config:
             in_flight=chance.of([1, 4]),
         ),
         supervision=Supervision(
-            sweep_interval=seconds(0.5, 2),
+            collect_interval=seconds(0.5, 2),
             linger=seconds(1, 4),
             reconcile_interval=seconds(1, 4),
-            vanished_grace=seconds(2, 5),
-            unheard_after=Span(seconds=6),
-            max_blind=Span(seconds=15),
+            check_after=(after := seconds(2, 5)),
+            missed_after=after,
+            unreachable_after=Span(seconds=6),
+            max_unreachable=Span(seconds=15),
         ),
         grace=Grace(**{name: Patience(seconds=chance.between(2, 30)) for name in Grace.__struct_fields__}),
         garbage=Garbage(

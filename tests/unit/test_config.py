@@ -179,6 +179,48 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         load(tmp_path / "absent.yaml", {})
 
 
+# --- former names of keys
+
+
+def test_a_former_name_sets_the_present_key(file):
+    minute = timedelta(minutes=1)
+    assert load(file("supervision: {sweep_interval: 1m}"), {}).supervision.collect_interval == minute
+    assert load(None, {"NEXUS__PLACEMENT__PARK_AFTER": "1m"}).placement.defer_after == minute
+    assert load(None, {}, {"supervision.unheard_after": "1m"}).supervision.unreachable_after == minute
+    assert load(file("supervision: {max-blind: 1m}"), {}).supervision.max_unreachable == minute
+
+
+def test_a_former_name_may_set_two_keys(file):
+    supervision = load(file("supervision: {vanished_grace: 1m}"), {}).supervision
+    assert supervision.check_after == supervision.missed_after == timedelta(minutes=1)
+
+
+def test_the_present_name_wins_over_the_former_within_a_source(file):
+    path = file("supervision: {missed_after: 2m, vanished_grace: 1m}")
+    supervision = load(path, {}).supervision
+    assert (supervision.check_after, supervision.missed_after) == (timedelta(minutes=1), timedelta(minutes=2))
+
+
+def test_a_later_source_wins_also_by_a_former_name(file):
+    path = file("placement: {defer_after: 1m}")
+    config = load(path, {"NEXUS__PLACEMENT__PARK_AFTER": "2m"})
+    assert config.placement.defer_after == timedelta(minutes=2)
+
+
+def test_what_is_shown_has_the_present_names(file):
+    tree = shown(load(file("placement: {park_after: 1m}"), {}))
+    assert tree["placement"]["defer_after"] == "1m0s"
+    assert "park_after" not in tree["placement"]
+
+
+def test_a_wrong_value_of_a_former_name_is_named_with_both():
+    variable = "NEXUS__PLACEMENT__PARK_AFTER"
+    with pytest.raises(ConfigError) as caught:
+        load(None, {variable: "soon"})
+    assert str(caught.value).startswith("placement.defer_after = 'soon': ")
+    assert f"(from the environment variable {variable}, as placement.park_after)" in str(caught.value)
+
+
 # --- secrets
 
 
@@ -229,8 +271,8 @@ def test_a_grace_is_checked_before_anything_starts(file, content, words):
     ("variables", "words"),
     [
         (
-            {"SUPERVISION__UNHEARD_AFTER": "5s"},
-            r"supervision\.unheard_after \(5s\).*supervision\.reconcile_interval",
+            {"SUPERVISION__UNREACHABLE_AFTER": "5s"},
+            r"supervision\.unreachable_after \(5s\).*supervision\.reconcile_interval",
         ),
         ({"PLACEMENT__DEADLINE": "48h"}, r"garbage\.payload_grace \(48h0m0s\).*placement\.deadline"),
         (
