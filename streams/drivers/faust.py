@@ -17,6 +17,7 @@ from faust.exceptions import FaustError
 
 from nexus.backoff import Backoff
 from nexus.ports import Partition
+from streams.drivers.faust_metrics import counted
 from streams.drivers.inbox import Gap, Inbox
 from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, Membership
 from streams.drivers.progress import Progress
@@ -79,7 +80,9 @@ class FaustDriver:
         while True:
             try:
                 with tempfile.TemporaryDirectory(prefix="nexus-faust-") as folder:
-                    await self._consume(self._app(folder))
+                    app = self._app(folder)
+                    with counted(self._consumers, app):
+                        await self._consume(app)
             except (KafkaError, FaustError, _Crashed, Gap) as error:
                 _log.warning("app_starts_anew", consumers=self._consumers, problem=repr(error))
                 await backoff.pause()

@@ -1,0 +1,58 @@
+"""What the Faust apps of this process count, as Prometheus metrics.
+
+Faust's own exporter names its metrics after the app, and registers them once more at each start of an app. So the
+figures of its monitors are read here, when somebody asks for `/metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import faust
+from faust.sensors import Monitor
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+__all__ = ["counted"]
+
+_COUNTS: dict[str, tuple[str, Callable[[Monitor], float]]] = {
+    "nexus_faust_records": ("Records that a Faust app delivered", lambda monitor: monitor.events_total),
+    "nexus_faust_rebalances": (
+        "Rebalances that a Faust app went through",
+        lambda monitor: monitor.rebalances or 0,
+    ),
+    "nexus_faust_buffer_full": (
+        "Times that a Faust app stopped to fetch, because its buffer was full",
+        lambda monitor: sum(monitor.topic_buffer_full.values()),
+    ),
+}
+
+
+class _Apps(Collector):
+    """By the consumer group that each app is a member of. A count begins anew with its app."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, faust.App] = {}
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        for name, (meaning, count) in _COUNTS.items():
+            family = CounterMetricFamily(name, meaning, labels=["consumers"])
+            for consumers, app in self.running.items():
+                family.add_metric([consumers], count(app.monitor))
+            yield family
+
+
+_apps = _Apps()
+REGISTRY.register(_apps)
+
+
+@contextmanager
+def counted(consumers: str, app: faust.App) -> Iterator[None]:
+    """Show the counts of this app for as long as it works."""
+    _apps.running[consumers] = app
+    try:
+        yield
+    finally:
+        del _apps.running[consumers]
