@@ -21,6 +21,7 @@ __all__ = ["NEVER", "Config", "Grace", "Patience", "Secret", "Size", "Span", "lo
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
 _LONGEST_SECRET = 64
+_MICRO = timedelta(microseconds=1)
 
 
 class Span(timedelta):
@@ -463,9 +464,9 @@ def _read(kind: type, value: object) -> object:
 
 def _parse(kind: type, text: str) -> object:
     if kind is Span:
-        return Span(seconds=parse_duration("", text).total_seconds())
+        return Span(microseconds=parse_duration("", text) // _MICRO)
     if kind is Patience:
-        return NEVER if text == "never" else Patience(seconds=parse_duration("", text).total_seconds())
+        return NEVER if text == "never" else Patience(microseconds=parse_duration("", text) // _MICRO)
     if kind is Size:
         return Size(whole_units("", text))
     if kind is Secret:

@@ -13,6 +13,7 @@ from aiobotocore.session import get_session  # type: ignore[import-untyped]  # n
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # no py.typed
 
 from nexus.config import S3
+from nexus.domain.duration import whole_seconds
 from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.events import RunRequested
 from nexus.domain.payload import payload_key
@@ -130,7 +131,7 @@ class S3PayloadStore:
 
     async def presigned(self, key: str, lifetime: timedelta) -> str:
         """An address under which anybody may read the payload for that long, at most seven days."""
-        seconds = int(min(lifetime, _LONGEST).total_seconds())
+        seconds = whole_seconds(min(lifetime, _LONGEST))
         place = {"Bucket": self._settings.bucket, "Key": self._path(key)}
         async with self._asked(key):
             return await self._client.generate_presigned_url("get_object", Params=place, ExpiresIn=seconds)

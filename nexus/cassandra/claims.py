@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from nexus.cassandra.driver import Prepared, Session
 from nexus.config import Cassandra
+from nexus.domain.duration import whole_seconds
 from nexus.ports import Claim
 
 __all__ = ["CassandraClaims"]
@@ -19,7 +20,7 @@ class CassandraClaims:
     def __init__(self, session: Session, statement: Prepared, lifetime: timedelta) -> None:
         self._session = session
         self._statement = statement
-        self._ttl = int(lifetime.total_seconds())
+        self._ttl = whole_seconds(lifetime)
 
     @classmethod
     async def open(cls, session: Session, config: Cassandra) -> CassandraClaims:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
+from nexus.domain.duration import whole_seconds
+from nexus.domain.errors import InvalidInput, Refused
 from nexus.domain.events import RunRequested, event_id
 from nexus.domain.observed import JobView
 from nexus.domain.quantity import scale_cpu
@@ -21,6 +23,7 @@ __all__ = [
     "INSTALLATION",
     "REQUEST_ID",
     "Materializer",
+    "encoded",
     "is_ours",
     "made_for",
 ]
@@ -51,6 +54,14 @@ def made_for(job: JobView, request: RunRequested) -> bool:
     return annotations.get(REQUEST_ID) == request.request_id and annotations.get(DIGEST) == event_id(request)
 
 
+def encoded(job: Mapping[str, Any]) -> bytes:
+    """The Job as it is sent. Raises Refused (422) for what JSON cannot hold."""
+    try:
+        return msgspec.json.encode(job)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Refused(422, f"the Job is invalid, and cannot be sent: {error}") from error
+
+
 class Materializer(msgspec.Struct, frozen=True):
     """Makes Jobs for one installation. `version` is a label value such as `0.1.0-1`."""
 
@@ -59,7 +70,16 @@ class Materializer(msgspec.Struct, frozen=True):
     ttl_after_finished: timedelta
 
     def job(self, request: RunRequested, payload_url: str, parent_uid: str = "") -> dict[str, Any]:
-        """The Job as API JSON. `parent_uid` is that of the parent's Job where it lives on the same cluster."""
+        """The Job as API JSON. `parent_uid` is that of the parent's Job where it lives on the same cluster.
+
+        Raises InvalidInput for a request that an earlier release let pass, and no Job can be made of.
+        """
+        try:
+            return self._job(request, payload_url, parent_uid)
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+            raise InvalidInput("", f"no Job can be made of the request: {error!r}") from error
+
+    def _job(self, request: RunRequested, payload_url: str, parent_uid: str) -> dict[str, Any]:
         spec = request.spec
         run = spec.runtime_environment
         labels = {
@@ -79,7 +99,7 @@ class Materializer(msgspec.Struct, frozen=True):
         job_spec = {
             "backoffLimit": run.maximum_retries,
             "activeDeadlineSeconds": run.deadline_seconds,
-            "ttlSecondsAfterFinished": int(self.ttl_after_finished.total_seconds()),
+            "ttlSecondsAfterFinished": whole_seconds(self.ttl_after_finished),
             "podFailurePolicy": {"rules": _failure_rules(spec)},
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},

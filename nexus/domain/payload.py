@@ -12,6 +12,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from nexus.domain.duration import whole_seconds
+
 __all__ = ["Grant", "PayloadSigner", "content_hash", "payload_key", "payload_path", "sign", "verify"]
 
 DEFAULT_TENANT = "00000000-0000-0000-0000-000000000000"
@@ -80,7 +82,7 @@ class PayloadSigner(msgspec.Struct, frozen=True):
             tid=self.tenant,
             chk=chk,
             valid_from=start,
-            valid_to=start + int(valid_for.total_seconds()),
+            valid_to=start + whole_seconds(valid_for),
         )
         query = {
             "chk": grant.chk,

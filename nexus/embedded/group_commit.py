@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from nexus.domain.errors import Unavailable
+from nexus.domain.errors import InvalidInput, Unavailable
 
 __all__ = ["GroupCommit", "connect"]
 
@@ -90,6 +90,8 @@ class GroupCommit(Generic[Item, Result]):
         except Exception as error:  # whatever it is, those who wait must hear of it, and the thread go on
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.DataError):
+                return InvalidInput("", f"{self._path} cannot hold it ({error})")
             if not isinstance(error, sqlite3.Error):
                 return error
             return Unavailable(

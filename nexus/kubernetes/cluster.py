@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nexus.domain.errors import OutcomeUnknown, Refused, Unavailable
+from nexus.domain.job import encoded
 from nexus.domain.observed import JobView, PodView
 from nexus.kubernetes.api import Page, path, read, read_all
 from nexus.kubernetes.connection import Connection, refusal, status
@@ -77,7 +78,7 @@ class KubernetesCluster(Cluster):
             return self._identity
 
     async def create(self, job: Mapping[str, Any]) -> Created:
-        answer = await self._connection.request("POST", self._jobs, msgspec.json.encode(job))
+        answer = await self._connection.request("POST", self._jobs, encoded(job))
         if answer.status == 201:
             return Created(_JOB.decode(answer.body), fresh=True)
         if status(answer).reason == "AlreadyExists" and (there := await self.get(job["metadata"]["name"])):

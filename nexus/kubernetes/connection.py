@@ -27,6 +27,8 @@ _ANSWER = 60.0
 """Seconds for the API server to say something: its own limit for a request is a minute."""
 _RELOAD_PAUSE = 5.0
 _IN_FLIGHT = 100
+_REASON = 4096
+"""Characters of a refusal that are kept: it goes into events, and an API server may quote all that it refuses."""
 _BUFFER = 1024 * 1024
 
 
@@ -69,7 +71,10 @@ def refusal(answer: Answer) -> Refused:
     header = answer.headers.get("Retry-After", "")
     if header.isdecimal():
         after = float(header)
-    return Refused(answer.status, said.message or said.reason or "no reason given", retry_after=after or None)
+    reason = said.message or said.reason or "no reason given"
+    if len(reason) > _REASON:
+        reason = f"{reason[:_REASON]}... (cut, of {len(reason)} characters)"
+    return Refused(answer.status, reason, retry_after=after or None)
 
 
 class Connection:

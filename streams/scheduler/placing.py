@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from nexus.backoff import retry
-from nexus.domain.errors import Refused, Unavailable
+from nexus.domain.errors import InvalidInput, Refused, Unavailable
 from nexus.domain.events import JobCreated, RunSchedulingFailed
 from nexus.domain.job import Materializer, is_ours
 from nexus.domain.observed import JobView
@@ -129,10 +129,12 @@ class Placer:
 
     async def _create(self, run: Run, owner: str) -> JobView | Record:
         """The run's Job, also where an earlier create was done and not answered; or why it will never have one."""
-        job = self._materializer.job(run.request, await self._payload_url(run), owner)
+        url = await self._payload_url(run)
         started = self._monotonic()
         try:
-            created = await self._cluster.create(job)
+            created = await self._cluster.create(self._materializer.job(run.request, url, owner))
+        except InvalidInput as error:  # it is in the request, where no other attempt finds anything else
+            return Record(refused(run, str(error), self._clock()))
         except Refused as error:
             if is_for_good(error, run, self._clock(), self._denied_grace):
                 return Record(refused(run, str(error), self._clock()))

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from nexus.domain.admission import Entry, Window, retry_delay, should_park
-from nexus.domain.errors import NexusError, Refused, Unavailable
+from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
     Fact,
@@ -53,7 +53,7 @@ class _Attempts(msgspec.Struct):
 
     count: int
     first: float
-    last: NexusError
+    last: Refused | Unavailable
 
 
 class Scheduler:
@@ -177,7 +177,7 @@ class Scheduler:
                     self._done(entry)
                 case Placed.NOT_YET:
                     self._put_back(entry, _LOOK_AGAIN)
-        except NexusError as error:
+        except (Refused, Unavailable) as error:
             await self._try_again(entry, error)
         finally:
             self._free.release()
@@ -199,7 +199,7 @@ class Scheduler:
             self._window.release(entry.algorithm)
         self._changed.set()
 
-    async def _try_again(self, entry: Entry[Ack], error: NexusError) -> None:
+    async def _try_again(self, entry: Entry[Ack], error: Refused | Unavailable) -> None:
         """Refused for now, or unknown: the name of the Job makes a second create harmless."""
         now = self._monotonic()
         attempts = self._attempts.setdefault(entry.request_id, _Attempts(0, now, error))
@@ -221,7 +221,7 @@ class Scheduler:
             _log.warning("parking_waits", run=entry.request_id, problem=str(unheard))
         self._put_back(entry, delay)
 
-    async def _park(self, entry: Entry[Ack], run: Run, error: NexusError) -> None:
+    async def _park(self, entry: Entry[Ack], run: Run, error: Refused | Unavailable) -> None:
         """Let go of a request that has been refused for long, so that it holds up no offset."""
         if not run.ended and not run.job_uid:
             now = self._clock()

@@ -22,7 +22,7 @@ from streams.processor import Ack, Delivery
 from streams.scheduler.placing import Pace, Placer
 from streams.scheduler.scheduler import Scheduler, Starts
 from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, Installation, run_id
-from tests.support.factories import CLUSTER, after, cancelled, completed, folded, job_created
+from tests.support.factories import CLUSTER, after, algorithm, cancelled, completed, folded, job_created
 
 PARK_AFTER = 60
 DENIED_GRACE = 300
@@ -823,3 +823,34 @@ async def test_every_run_is_placed_once_on_a_bad_day(nexus, seed):
     assert set(nexus.cluster.jobs) == set(ids)
     assert nexus.cluster.name == CLUSTER
     await nexus.consumed("scheduler", REQUESTS)
+
+
+# What is wrong with a request itself
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        algorithm(runtimeEnvironment={"storageMounts": {"claim": {"mountPath": "/data"}}}),
+        algorithm(computeResources={"limits": {"cpu": "much"}}),
+    ],
+    ids=["a mount without a name", "a limit that is none"],
+)
+async def test_a_request_that_no_job_can_be_made_of_ends_with_the_reason(nexus, spec):
+    """One that an earlier release accepted: no other attempt would find anything else."""
+    scheduling = Scheduling(nexus).run()
+    await nexus.say(nexus.request(1, spec=spec), nexus.request(2))
+    row = await nexus.reaches(run_id(1), lambda run: run.ended)
+    assert row.stage is Stage.SCHEDULING_FAILED
+    assert "no Job can be made of the request" in row.diagnosis.cause or "much" in row.diagnosis.cause
+    await placed(nexus, run_id(2))
+    await scheduling.settled()
+    assert nexus.cluster.placed == [run_id(2)]
+
+
+@pytest.mark.parametrize("kept", ["0s", "", "soon"])
+async def test_a_request_that_is_kept_with_no_duration_is_placed_all_the_same(nexus, kept):
+    scheduling = Scheduling(nexus).run()
+    await nexus.say(nexus.request(1, payload_valid_for=kept))
+    await placed(nexus, run_id(1))
+    await scheduling.settled()

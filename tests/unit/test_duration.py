@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.domain.duration import format_duration, parse_duration
+from nexus.domain.duration import format_duration, parse_duration, whole_seconds
 from nexus.domain.errors import InvalidInput
 
 
@@ -77,7 +77,11 @@ def test_a_duration_is_longer_than_zero_and_at_most_ten_years(text):
         (timedelta(hours=1, seconds=1), "1h0m1s"),
         (timedelta(seconds=90), "1m30s"),
         (timedelta(seconds=9), "9s"),
-        (timedelta(seconds=9.9), "9s"),
+        (timedelta(seconds=9.9), "9.9s"),
+        (timedelta(milliseconds=500), "500ms"),
+        (timedelta(milliseconds=1.25), "1.25ms"),
+        (timedelta(microseconds=7), "7\N{MICRO SIGN}s"),
+        (timedelta(minutes=1, microseconds=1), "1m0.000001s"),
         (timedelta(0), "0s"),
     ],
 )
@@ -85,7 +89,7 @@ def test_a_span_is_written_as_go_prints_it(span, text):
     assert format_duration(span) == text
 
 
-@given(st.integers(1, 10 * 365 * 86400).map(lambda seconds: timedelta(seconds=seconds)))
+@given(st.timedeltas(timedelta(microseconds=1), timedelta(days=3650)))
 def test_what_is_written_is_read_again(span):
     assert parse_duration("", format_duration(span)) == span
 
@@ -93,4 +97,17 @@ def test_what_is_written_is_read_again(span):
 @given(st.text(max_size=30) | st.from_regex(r"([\d.]{1,4}(h|m|s|ms|us|ns|d)?){1,4}", fullmatch=True))
 def test_any_text_is_a_duration_or_invalid_input(text):
     with suppress(InvalidInput):
-        assert timedelta(0) <= parse_duration("field", text) <= timedelta(days=3650)
+        span = parse_duration("field", text)
+        assert timedelta(0) < span <= timedelta(days=3650)
+        assert parse_duration("field", format_duration(span)) == span
+
+
+@pytest.mark.parametrize("text", ["1ns", "500ns", "1h0.0000001s"])
+def test_a_span_that_cannot_be_kept_is_refused(text):
+    with pytest.raises(InvalidInput, match="is no whole number of microseconds; round it"):
+        parse_duration("payloadValidFor", text)
+
+
+@pytest.mark.parametrize(("span", "seconds"), [(0.5, 1), (1, 1), (1.000001, 2), (0, 0)])
+def test_whole_seconds_do_not_end_early(span, seconds):
+    assert whole_seconds(timedelta(seconds=span)) == seconds

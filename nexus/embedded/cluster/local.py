@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from nexus.domain.errors import OutcomeUnknown, Unavailable
+from nexus.domain.job import encoded
 from nexus.domain.observed import JobView, PodView
 from nexus.embedded.cluster import custody, logs
 from nexus.embedded.cluster.events import events
@@ -92,6 +93,7 @@ class LocalCluster:
 
     async def create(self, job: Mapping[str, Any]) -> Created:
         manifest = parse(job)
+        encoded(job)
         name = manifest.metadata.name
         if (found := self._records.get(name)) is not None:
             return Created(found.job, fresh=False)
