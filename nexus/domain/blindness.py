@@ -1,4 +1,4 @@
-"""Clusters that cannot be heard: since when, and when that is the end of a run. Blind is not dead (design, "Watermark")."""
+"""Clusters that cannot be heard: since when, and when that is the end of a run. Blind is not dead (docs/architecture.md, "The watermark")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scheduler does with a request, seconds before it would create its Job (design, "From request to run")."""
+"""What a scheduler does with a request, seconds before it would create its Job (docs/architecture.md, "From request to run")."""
 
 from __future__ import annotations
 

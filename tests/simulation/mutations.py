@@ -1,4 +1,4 @@
-"""The laws of the design, each broken on purpose, and what of a simulation caught it.
+"""The laws of docs/laws.md, each broken on purpose, and what of a simulation caught it.
 
 `python -m tests.simulation.mutations` breaks the code in a copy of the tree, runs seeds until one catches it, and writes
 the table of `docs/simulation.md` anew. With `--check` each must be caught by the first seeds, and nothing is written.
