@@ -13,7 +13,7 @@ import msgspec
 
 from nexus.domain.blindness import Heard
 from nexus.domain.errors import InvalidInput
-from nexus.domain.events import Event, RunRequested
+from nexus.domain.events import DeletionPolicy, Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
 from nexus.domain.template import Template, Workgroup
@@ -25,7 +25,6 @@ __all__ = [
     "Claims",
     "Cluster",
     "Created",
-    "DeletionPolicy",
     "EventLog",
     "Folded",
     "FoldedFact",
@@ -244,9 +243,6 @@ class Templates(Protocol):
     async def watch(self) -> None:
         """Follow what is deployed until cancelled."""
         ...
-
-
-DeletionPolicy = Literal["Background", "Foreground", "Orphan"]
 
 
 class Created(msgspec.Struct, frozen=True):

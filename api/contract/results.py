@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from litestar import MediaType, Response, get, post
@@ -16,7 +16,7 @@ from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, RequestId, ServicesOf
 from api.services import Services
 from nexus.domain.errors import InvalidInput, NotFound, Unavailable
-from nexus.domain.events import RunCancelled, RunTagged
+from nexus.domain.events import DeletionPolicy, RunCancelled, RunTagged
 from nexus.domain.run import Run, Stage
 from nexus.domain.validation import check_tag
 from nexus.ports import RunFilter
@@ -24,13 +24,6 @@ from nexus.ports import RunFilter
 __all__ = ["scheduler_routes"]
 
 _NEVER = "0001-01-01T00:00:00Z"
-_POLICIES: dict[str, Literal["Orphan", "Foreground", "Background"]] = {
-    "Orphan": "Orphan",
-    "Foreground": "Foreground",
-    "Background": "Background",
-}
-"""By what a client calls them. A default is left out of an event only where it is the very object, and the id of an event
-is a hash of what it says: so the client's own string must not go there."""
 _PAGE = 1000
 
 
@@ -82,9 +75,8 @@ async def cancel_run(
         cancellation = msgspec.json.decode(body, type=Cancellation)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         return text(400, f"Cancellation payload is invalid: {error}")
-    asked_for = cancellation.cancellation_policy or "Background"
-    policy = _POLICIES.get(asked_for)
-    if policy is None:
+    asked_for = cancellation.cancellation_policy or DeletionPolicy.BACKGROUND
+    if asked_for not in set(DeletionPolicy):
         return text(
             400,
             f"Invalid cancellation request: invalid CancellationPolicy: '{asked_for[:80]}', "
@@ -98,7 +90,7 @@ async def cancel_run(
             at=services.clock(),
             reason=cancellation.reason,
             initiator=cancellation.initiator,
-            policy=policy,
+            policy=DeletionPolicy(asked_for),
         )
         await services.journal.append([cancelled])
     except NotFound:

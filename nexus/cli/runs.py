@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import getpass
-from enum import Enum
 from typing import Annotated
 
 import typer
 
 from nexus.cli.options import DEFAULT_URL, Algorithm, Json, RequestId, Since, Until, Url, moment
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.ids import parse_request_id
 from nexus.domain.run import Stage
 
 __all__ = ["register"]
-
-
-class Policy(Enum):
-    """What becomes of a cancelled run's Job, in Kubernetes' words."""
-
-    BACKGROUND = "Background"
-    FOREGROUND = "Foreground"
-    ORPHAN = "Orphan"
 
 
 def register(app: typer.Typer) -> None:
@@ -113,7 +105,9 @@ def cancel(
     request_id: RequestId,
     reason: Annotated[str, typer.Option(help="Why; kept in the run's history.")] = "",
     initiator: Annotated[str, typer.Option(help="Who; the user of this shell when left out.")] = "",
-    policy: Annotated[Policy, typer.Option(help="What becomes of its Job and children.")] = Policy.BACKGROUND,
+    policy: Annotated[
+        DeletionPolicy, typer.Option(help="What becomes of its Job and children.")
+    ] = DeletionPolicy.BACKGROUND,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -128,7 +122,7 @@ def cancel(
             request_id,
             reason=reason,
             initiator=initiator or _user(),
-            policy=policy.value,
+            policy=policy,
         )
         run = client.run(request_id)
     if as_json:

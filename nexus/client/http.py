@@ -12,9 +12,9 @@ import msgspec
 
 from nexus.client.answers import checked, decoded
 from nexus.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unavailable
-from nexus.domain.events import Parent
+from nexus.domain.events import DeletionPolicy, Parent
 from nexus.domain.ids import parse_request_id
-from nexus.ports import DeletionPolicy, RunFilter
+from nexus.ports import RunFilter
 from nexus.views import Accepted, GarbageReport, RunEvent, RunEvents, RunPage, RunView
 
 __all__ = ["Client"]
@@ -115,7 +115,7 @@ class Client:
         *,
         reason: str = "",
         initiator: str = "",
-        policy: DeletionPolicy = "Background",
+        policy: DeletionPolicy = DeletionPolicy.BACKGROUND,
     ) -> None:
         """Ends a run that has not ended; of one that has, only the wish is recorded."""
         body = {"reason": reason, "initiator": initiator, "cancellationPolicy": policy}

@@ -7,11 +7,13 @@ Evolution is additive: a new field has a default, a changed meaning is a new `ve
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec.structs import replace
 
+from nexus.domain.canonical import Canonical
 from nexus.domain.ids import fingerprint
 from nexus.domain.observed import JobView, PodView, Waiting
 from nexus.domain.template import AlgorithmSpec, WorkgroupSpec
@@ -19,7 +21,9 @@ from nexus.domain.template import AlgorithmSpec, WorkgroupSpec
 __all__ = [
     "NO_PAYLOAD",
     "REPORTED",
+    "CollectedBy",
     "DeadLettered",
+    "DeletionPolicy",
     "Diagnosis",
     "Event",
     "Evidence",
@@ -59,13 +63,28 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time with its zone: others could not be compared with ours."""
 
 NO_PAYLOAD = msgspec.Raw()
-"""The payload of a request that has none here. Only this very object is left out of the encoding."""
+"""The payload of a request that has none here."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _Part(Canonical, msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     pass
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of a cancelled run's Job and its children, in Kubernetes' words. `ORPHAN`: children go on."""
+
+    BACKGROUND = "Background"
+    FOREGROUND = "Foreground"
+    ORPHAN = "Orphan"
+
+
+class CollectedBy(StrEnum):
+    """Who deleted a Job."""
+
+    NEXUS = "nexus"
+    OTHER = "other"
 
 
 class Parent(_Part, frozen=True):
@@ -96,7 +115,14 @@ class Evidence(_Part, frozen=True):
 
 
 class _Event(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag=True, tag_field="type"
+    Canonical,
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    omit_defaults=True,
+    tag=True,
+    tag_field="type",
 ):
     """`at` is when it was said. It is no part of the identity, so that saying a thing again is a repeat."""
 
@@ -221,7 +247,7 @@ class RunCancelled(_Event, frozen=True):
 
     reason: str = ""
     initiator: str = ""
-    policy: Literal["Background", "Foreground", "Orphan"] = "Background"
+    policy: DeletionPolicy = DeletionPolicy.BACKGROUND
     with_parent: str = ""
     """The id of the parent that it goes with."""
 
@@ -236,7 +262,7 @@ class JobCollected(_Event, frozen=True):
     """The Job is gone. `by` tells whether Nexus deleted it or found it deleted."""
 
     job_uid: str
-    by: Literal["nexus", "other"] = "nexus"
+    by: CollectedBy = CollectedBy.NEXUS
 
 
 class OrphanCollected(_Event, frozen=True):

@@ -10,15 +10,17 @@ from datetime import datetime
 
 import msgspec
 
+from nexus.domain.canonical import Canonical
+
 __all__ = ["NODE_LOST", "ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
+
+
+class _Shape(Canonical, msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    pass
 
 
 NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC", "NodeLost"})
 """Reasons for which a pod is taken from a node that nobody reaches."""
-
-
-class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    pass
 
 
 class OwnerReference(_Shape, frozen=True):

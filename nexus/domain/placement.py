@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from nexus.domain.diagnosis.refusals import explain
 from nexus.domain.errors import Refused
-from nexus.domain.events import Fact, RunCancelled, RunCompleted, RunSchedulingFailed
+from nexus.domain.events import DeletionPolicy, Fact, RunCancelled, RunCompleted, RunSchedulingFailed
 from nexus.domain.run import DRY_RUN, Run
 
 __all__ = [
@@ -23,6 +23,10 @@ __all__ = [
     "refused",
     "timed_out",
 ]
+
+
+_TAKING = {DeletionPolicy.BACKGROUND, DeletionPolicy.FOREGROUND}
+"""The policies that take children along."""
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -55,7 +59,7 @@ def place(
     request = run.request
     if run.ended or run.job_uid or request.cluster != cluster:
         return Drop()
-    if parent and parent.ended and parent.cancellation_policy in {"Background", "Foreground"}:
+    if parent and parent.ended and parent.cancellation_policy in _TAKING:
         return Record(cancelled_with(run, parent, now))
     if request.dry_run:
         return Record(RunCompleted(request_id=run.id, algorithm=request.algorithm, at=now, job_uid=DRY_RUN))
@@ -73,7 +77,7 @@ def cancelled_with(run: Run, parent: Run, now: datetime) -> RunCancelled:
         at=now,
         initiator=parent.cancelled_by,
         reason=parent.cancelled_because,
-        policy="Foreground" if parent.cancellation_policy == "Foreground" else "Background",
+        policy=DeletionPolicy(parent.cancellation_policy),
         with_parent=parent.id,
     )
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from nexus.domain.canonical import Canonical
 from nexus.domain.errors import InvalidInput
 from nexus.domain.plain import check_plain
 
@@ -28,7 +29,7 @@ _UNQUOTED = {f"Expected `str`, got `{kind}`" for kind in ("int", "float", "bool"
 """What YAML reads of `versionTag: 1.10`."""
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _Section(Canonical, msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A part of a manifest. Unknown members are dropped, as a CRD prunes them."""
 
 

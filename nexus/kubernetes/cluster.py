@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from nexus.domain.errors import OutcomeUnknown, Refused, Unavailable
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.job import encoded
 from nexus.domain.observed import JobView, PodView
 from nexus.kubernetes.api import Page, path, read, read_all
 from nexus.kubernetes.connection import Connection, refusal, status
 from nexus.kubernetes.watch import watch
-from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
+from nexus.ports import Change, Cluster, Created, Listed
 
 __all__ = ["KubernetesCluster"]
 
@@ -104,7 +105,7 @@ class KubernetesCluster(Cluster):
         }
         if not await self._deleted(path(self._jobs, name), options):
             return False
-        if policy == "Orphan":
+        if policy == DeletionPolicy.ORPHAN:
             # To Kubernetes the pods are the Job's children too, and they would go on for ever.
             pods = path(self._pods, labelSelector=f"batch.kubernetes.io/controller-uid={uid}")
             await self._deleted(pods, {"apiVersion": "v1", "kind": "DeleteOptions"})

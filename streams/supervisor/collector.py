@@ -13,6 +13,8 @@ from nexus.backoff import retry
 from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
+    CollectedBy,
+    DeletionPolicy,
     EvidenceRecorded,
     JobCollected,
     JobCreated,
@@ -22,7 +24,7 @@ from nexus.domain.events import (
 from nexus.domain.observed import JobView
 from nexus.domain.placement import cancelled_with
 from nexus.domain.run import Run, Stage
-from nexus.ports import Cluster, DeletionPolicy, Partition
+from nexus.ports import Cluster, Partition
 from streams.context import Context
 from streams.folded import rows_beyond
 from streams.processor import Delivery
@@ -89,13 +91,13 @@ class Collector:
         return collected.count(False)
 
     async def _collect(self, run: Run) -> bool:
-        if run.stage is Stage.CANCELLED and run.cancellation_policy != "Orphan":
+        if run.stage is Stage.CANCELLED and run.cancellation_policy != DeletionPolicy.ORPHAN:
             await self._cancel_children(run)
         if not run.has_job:
             return True
         cluster = self._clusters.get(run.request.cluster)
         if cluster is None and run.request.cluster in self._removed:
-            await self._append_collected(run, by="other")
+            await self._append_collected(run, by=CollectedBy.OTHER)
             return True
         try:
             return cluster is not None and await self._remove_job(run, cluster)
@@ -109,21 +111,19 @@ class Collector:
             return False  # blind: this is not the cluster that has the Job
         job = await cluster.get(run.id)
         if job is None or job.metadata.uid != run.job_uid:
-            await self._append_collected(run, by="other")
+            await self._append_collected(run, by=CollectedBy.OTHER)
             return True
         if not await self._may_go(run, job):
             return False
         await self._record_evidence(run, cluster)
-        policy: DeletionPolicy = "Background"
-        if run.cancellation_policy in {"Foreground", "Orphan"}:
-            policy = "Foreground" if run.cancellation_policy == "Foreground" else "Orphan"
+        policy = DeletionPolicy(run.cancellation_policy or DeletionPolicy.BACKGROUND)
         await cluster.delete(run.id, run.job_uid, policy)
-        await self._append_collected(run, by="nexus")
+        await self._append_collected(run, by=CollectedBy.NEXUS)
         return True
 
     async def _may_go(self, run: Run, job: JobView) -> bool:
         """Not while the algorithm is still closing down, nor while children have Jobs that would go with this one."""
-        if run.cancellation_policy == "Orphan":
+        if run.cancellation_policy == DeletionPolicy.ORPHAN:
             return True
         if any(keeps_its_parent(child, run) for child in await children(self._store, run.id)):
             return False
@@ -156,12 +156,12 @@ class Collector:
             ]
         )
 
-    async def _append_collected(self, run: Run, *, by: str) -> None:
+    async def _append_collected(self, run: Run, *, by: CollectedBy) -> None:
         fact = JobCollected(
             request_id=run.id,
             algorithm=run.request.algorithm,
             at=self._clock(),
             job_uid=run.job_uid,
-            by="nexus" if by == "nexus" else "other",
+            by=by,
         )
         await self._journal.append([fact])

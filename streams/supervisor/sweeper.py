@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from nexus.backoff import retry
 from nexus.domain.errors import Refused, Unavailable
-from nexus.domain.events import JobCreated, OrphanCollected, PayloadCollected
+from nexus.domain.events import DeletionPolicy, JobCreated, OrphanCollected, PayloadCollected
 from nexus.domain.garbage import Garbage, Keeping, is_unheard, owner_of, why_job_goes, why_payload_goes
 from nexus.domain.ids import issued_at
 from nexus.domain.job import ALGORITHM
@@ -122,7 +122,7 @@ class Sweeper:
                 evidence=await gather(cluster, garbage.name, await cluster.pods(garbage.name)),
             )
             await self._journal.append([said])
-            await cluster.delete(garbage.name, garbage.uid, "Background")
+            await cluster.delete(garbage.name, garbage.uid, DeletionPolicy.BACKGROUND)
             await self._journal.append([replace(said, at=self._clock(), confirmed=True, evidence=None)])
 
     async def _found_jobs(self, cluster: Cluster) -> _Jobs:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from nexus.domain.errors import Refused
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.observed import JobView, PodView
-from nexus.ports import Change, DeletionPolicy, Listed
+from nexus.ports import Change, Listed
 from tests.contract.clusters import (
     Bed,
     create,

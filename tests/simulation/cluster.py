@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nexus.domain.errors import Refused, Unavailable
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.job import REQUEST_ID
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run
-from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
+from nexus.ports import Change, Cluster, Created, Listed
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults
 from tests.simulation.loop import VirtualLoop, current_process

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from nexus.domain.events import TerminalFact
+from nexus.domain.events import DeletionPolicy, TerminalFact
 from nexus.domain.job import ALGORITHM
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Stage
 from nexus.domain.topics import OBSERVATIONS, RUNS
-from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
+from nexus.ports import Change, Cluster, Created, Listed
 from tests.kubernetes.record import FOLDER, Line, read
 from tests.kubernetes.scenarios import SCENARIOS, Scenario
 from tests.streams.conftest import Installation

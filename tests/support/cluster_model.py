@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.observed import JobView, PodView
-from nexus.ports import Change, Created, DeletionPolicy, Listed
+from nexus.ports import Change, Created, Listed
 
 __all__ = ["ClusterModel"]
 

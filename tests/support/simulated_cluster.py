@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from nexus.domain.errors import NexusError, OutcomeUnknown, Unavailable
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.observed import JobView, PodView
-from nexus.ports import Change, Cluster, Created, DeletionPolicy, Listed
+from nexus.ports import Change, Cluster, Created, Listed
 from tests.support.cluster_model import ClusterModel
 
 __all__ = ["SimulatedCluster"]

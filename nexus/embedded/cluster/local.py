@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from nexus.domain.errors import OutcomeUnknown, Unavailable
+from nexus.domain.events import DeletionPolicy
 from nexus.domain.job import encoded
 from nexus.domain.observed import JobView, PodView
 from nexus.embedded.cluster import custody, logs
@@ -25,7 +26,7 @@ from nexus.embedded.cluster.scheduling import Scheduling
 from nexus.embedded.cluster.status import stamp
 from nexus.embedded.cluster.watchers import Watchers
 from nexus.embedded.cluster.work_order import Order
-from nexus.ports import Change, Created, DeletionPolicy, Listed
+from nexus.ports import Change, Created, Listed
 
 __all__ = ["LocalCluster"]
 
@@ -130,7 +131,7 @@ class LocalCluster:
         record = self._records.get(name)
         if record is None or record.uid != uid:
             return False
-        if policy == "Orphan":
+        if policy == DeletionPolicy.ORPHAN:
             for child in self._children(record):
                 await self._disown(child, uid)
         await self._remove(record)
