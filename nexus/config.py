@@ -15,6 +15,7 @@ from nexus.domain.duration import format_duration, parse_duration
 from nexus.domain.errors import ConfigError, InvalidInput
 from nexus.domain.payload import DEFAULT_TENANT
 from nexus.domain.quantity import whole_units
+from nexus.upstream_settings import translated
 
 __all__ = ["NEVER", "Config", "Grace", "Patience", "Secret", "Size", "Span", "load", "renamed", "shown"]
 
@@ -104,6 +105,10 @@ class Templates(_Section, frozen=True):
     """`folder`: YAML files below `templates.folder`. `kubernetes`: the custom resources of the first cluster."""
     folder: Path = Path("examples")
     """Manifests of algorithms and workgroups, followed for changes."""
+    in_cluster: bool = False
+    """With `kubernetes`: those of the cluster that Nexus runs in, whether or not it runs algorithms."""
+    kubeconfig: Path | None = None
+    """With `kubernetes`: those of the cluster of this kubeconfig."""
 
 
 class Kafka(_Section, frozen=True):
@@ -150,6 +155,8 @@ class Cassandra(_Section, frozen=True):
     """The data centre whose nodes are asked; empty: that of the first host."""
     bundle: Path | None = None
     """The secure connect bundle of Astra."""
+    bundle_base64: Secret = Secret()
+    """The same, its bytes in base64: a Secret of Kubernetes may hold it as a variable."""
     ca_file: Path | None = None
     """The authorities (PEM) that signed the servers' certificates; none: no TLS, but on Keyspaces and Astra."""
     username: str = ""
@@ -160,6 +167,11 @@ class Cassandra(_Section, frozen=True):
     """How long a run's row is kept, counted from its request."""
     in_flight: Count = 256
     """Statements of a process that the servers have not answered yet, at most."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there are servers at all: the embedded store is used otherwise."""
+        return bool(self.hosts or self.bundle or self.bundle_base64)
 
 
 class S3(_Section, frozen=True):
@@ -185,7 +197,9 @@ class Kubernetes(_Section, frozen=True):
     """The execution clusters of an installation with more than one process."""
 
     kubeconfig: Path | None = None
-    """The kubeconfig of `cluster.name`, or a folder of `<cluster>.kubeconfig` files; none: local processes."""
+    """The kubeconfig of `cluster.name`, or a folder with one for each cluster, named `<cluster>.kubeconfig`, `<cluster>.json`
+    or `<cluster>`; none: local processes.
+    """
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
     removed: str = ""
@@ -351,14 +365,20 @@ _RENAMED = {
 def load(
     file: Path | None, environment: Mapping[str, str], flags: Mapping[str, object] | None = None
 ) -> Config:
-    """File, then environment, then `flags` (`{"http.port": 9000}`), the later one wins.
+    """File, then upstream's variables, then ours, then `flags` (`{"http.port": 9000}`): the later one wins.
 
     Raises ConfigError that names the key and its source. Sections that are not ours are ignored: algorithms read
     `NEXUS__*` variables too.
     """
     tree: dict[str, dict[str, Any]] = {}
     sources: dict[str, str] = {}
-    for given in (_from_file(file), _from_environment(environment), _from_flags(flags or {})):
+    sources_in_order = (
+        _from_file(file),
+        translated(environment),
+        _from_environment(environment),
+        _from_flags(flags or {}),
+    )
+    for given in sources_in_order:
         for source, key, value in _by_present_names(given):
             section, _, name = key.partition(".")
             tree.setdefault(section, {})[name] = value
@@ -387,7 +407,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"garbage.payload_grace ({_write(garbage.payload_grace)}) is not longer than "
             f"placement.deadline ({_write(placement.deadline)}): a run might be placed when its payload is gone"
         )
-    if (cassandra.hosts or cassandra.bundle) and garbage.payload_retention > cassandra.row_lifetime:
+    if cassandra.configured and garbage.payload_retention > cassandra.row_lifetime:
         yield (
             f"garbage.payload_retention ({_write(garbage.payload_retention)}) is longer than "
             f"cassandra.row_lifetime ({_write(cassandra.row_lifetime)}): no payload outlives the row of its run"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from docs.pages import configuration, diagnosis, openapi
+from docs.pages import coming_from_go, configuration, diagnosis, openapi
 
 __all__ = ["PAGES"]
 
-PAGES = {page.COMMITTED: page.current for page in (configuration, diagnosis, openapi)}
+PAGES = {page.COMMITTED: page.current for page in (coming_from_go, configuration, diagnosis, openapi)}
 """What writes each file."""

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
 from nexus.cassandra import schema
 from nexus.cassandra.driver import Access, Session
 from nexus.config import Cassandra
@@ -31,21 +37,22 @@ async def open_session(config: Cassandra) -> Session:
 
 def access(config: Cassandra) -> Access:
     """Raises ConfigError that names the key."""
-    if (config.flavour == "astra") != (config.bundle is not None):
+    bundle = config.bundle or _unpacked(config.bundle_base64)
+    if (config.flavour == "astra") != (bundle is not None):
         raise ConfigError(
             "cassandra.bundle and cassandra.flavour = 'astra' belong together: "
             "name the secure connect bundle that Astra's console offers, or set neither"
         )
-    if config.bundle:
+    if bundle:
         if config.hosts:
             raise ConfigError("cassandra.hosts and cassandra.bundle exclude each other: remove one of them")
-        if not config.bundle.is_file():
-            raise ConfigError(f"cassandra.bundle: there is no file {config.bundle}")
+        if not bundle.is_file():
+            raise ConfigError(f"cassandra.bundle: there is no file {bundle}")
         if not config.username:
             raise ConfigError(
                 "cassandra.username and cassandra.password are needed for Astra: 'token' and a token"
             )
-        return Access(bundle=config.bundle, username=config.username, password=config.password)
+        return Access(bundle=bundle, username=config.username, password=config.password)
     keyspaces = config.flavour == "keyspaces"
     if keyspaces and not config.username:
         raise ConfigError(
@@ -63,6 +70,24 @@ def access(config: Cassandra) -> Access:
         username=config.username,
         password=config.password,
     )
+
+
+def _unpacked(encoded: str) -> Path | None:
+    """The file that the driver wants, readable for this user alone, and the same one again for the same bundle."""
+    if not encoded:
+        return None
+    try:
+        content = base64.b64decode("".join(encoded.split()), validate=True)
+    except ValueError as error:
+        raise ConfigError(f"cassandra.bundle_base64 is not base64: {error}") from None
+    folder = Path(tempfile.gettempdir(), f"nexus-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise ConfigError(f"{folder} belongs to another user: the bundle of Astra cannot be kept there")
+    file = folder / f"astra-{hashlib.sha256(content).hexdigest()[:16]}.zip"
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+    return file
 
 
 def _host(text: str, default: int) -> tuple[str, int]:

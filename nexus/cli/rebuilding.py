@@ -28,7 +28,7 @@ __all__ = ["rebuild"]
 async def rebuild(state: Path, config: Path | None, into: str | None) -> int:
     """The number of records that were folded. Nothing is emitted."""
     settings = load(config, os.environ)
-    if settings.cassandra.hosts or settings.cassandra.bundle:
+    if settings.cassandra.configured:
         if into is None or into == settings.cassandra.keyspace:
             raise ConfigError(
                 f"the projections are in the keyspace {settings.cassandra.keyspace!r}, and are in use: name another one "

@@ -24,7 +24,7 @@ def schema(file: ConfigFile = None, as_json: Json = False) -> None:
     from nexus.config import load
 
     config = load(file, os.environ).cassandra
-    if not (config.hosts or config.bundle):
+    if not config.configured:
         raise ConfigError(
             "no run store is configured, and the embedded one makes its tables itself: "
             "set cassandra.hosts (NEXUS__CASSANDRA__HOSTS)"

@@ -35,7 +35,7 @@ _BEFORE_APPEND = timedelta(minutes=1)
 async def verify(state: Path, config: Path | None) -> audit.Verification:
     """The projections that the configuration names, or those of the state folder."""
     settings, folder = load(config, os.environ), StateFolder(state)
-    on_servers = settings.kafka.servers or settings.cassandra.hosts or settings.cassandra.bundle
+    on_servers = bool(settings.kafka.servers) or settings.cassandra.configured
     return await (_verify_servers(settings, folder) if on_servers else _verify_state(folder))
 
 

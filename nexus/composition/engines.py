@@ -42,7 +42,7 @@ from nexus.kafka.groups import commit
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
-from nexus.kubernetes.shards import shards
+from nexus.kubernetes.shards import of_custom_resources, shards
 from nexus.kubernetes.templates import KubernetesTemplates
 from nexus.payload_urls import SignedUrls
 from nexus.ports import (
@@ -218,7 +218,7 @@ class Engines:
 
     @property
     def _on_cassandra(self) -> bool:
-        return bool(self.config.cassandra.hosts or self.config.cassandra.bundle)
+        return self.config.cassandra.configured
 
     async def _cassandra(self) -> Session:
         if self._session is None:
@@ -272,13 +272,17 @@ class Engines:
         )
 
     async def _custom_resources(self) -> KubernetesTemplates:
-        first = next(iter(self._shards), None)
-        if first is None:
+        load, first = of_custom_resources(self.config), next(iter(self._shards), None)
+        if load is not None:
+            connection = await self._opened(Connection("of the custom resources", load))
+        elif first is not None:
+            connection = await self._connection(first)
+        else:
             raise ConfigError(
                 "templates.source is 'kubernetes', and no cluster is configured: "
-                "set kubernetes.kubeconfig or kubernetes.in_cluster"
+                "set templates.in_cluster, templates.kubeconfig, kubernetes.kubeconfig or kubernetes.in_cluster"
             )
-        templates = KubernetesTemplates(await self._connection(first), self.config.kubernetes.namespace)
+        templates = KubernetesTemplates(connection, self.config.kubernetes.namespace)
         await templates.start()
         return templates
 
@@ -287,10 +291,13 @@ class Engines:
 
     async def _connection(self, name: str) -> Connection:
         if name not in self._connections:
-            connection = self._connections[name] = Connection(name, self._shards[name])
-            await connection.open()
-            self._stack.push_async_callback(connection.close)
+            self._connections[name] = await self._opened(Connection(name, self._shards[name]))
         return self._connections[name]
+
+    async def _opened(self, connection: Connection) -> Connection:
+        await connection.open()
+        self._stack.push_async_callback(connection.close)
+        return connection
 
     async def _local_cluster(self) -> LocalCluster:
         state = self._embedded("cluster", "kubernetes.kubeconfig")

@@ -38,5 +38,5 @@ async def for_development(config: Config) -> None:
     """On those servers that the configuration names. What differs from it there is for the roles to refuse."""
     if config.kafka.servers:
         await make_topics(config, development=True)
-    if config.cassandra.hosts or config.cassandra.bundle:
+    if config.cassandra.configured:
         await make_tables(config.cassandra, development=True)

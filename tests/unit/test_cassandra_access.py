@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,18 @@ def test_astra_is_reached_by_its_bundle(bundle):
     assert (found.bundle, found.username, found.password) == (bundle, "token", "AstraCS:x")
 
 
+def test_a_bundle_may_come_as_text():
+    keys = {"flavour": "astra", "username": "token", "password": "AstraCS:x"}
+    found = read(bundle_base64="UEsD\nBBQA", **keys)
+    assert found.bundle.read_bytes() == base64.b64decode("UEsDBBQA")
+    assert found.bundle.stat().st_mode & 0o777 == 0o600
+    assert read(bundle_base64="UEsDBBQA", **keys).bundle == found.bundle
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
+        ({"flavour": "astra", "bundle_base64": "no!"}, "cassandra.bundle_base64 is not base64"),
         ({}, "cassandra.hosts is empty"),
         ({"hosts": "one:cql"}, "'one:cql' is neither host nor host:port"),
         ({"hosts": "one:70000"}, "neither host nor host:port"),
