@@ -10,9 +10,10 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
+from api.contract.changes import change_routes
 from api.contract.payloads import payload_routes
 from api.contract.receiver import receiver_routes
-from api.contract.results import scheduler_routes
+from api.contract.results import result_routes
 from api.contract.submit import create_run
 from api.health import Health, health_routes
 from api.observability import Observed
@@ -26,7 +27,7 @@ from nexus.domain.errors import NexusError
 __all__ = ["ROUTES", "create_app", "create_litestar"]
 
 ROUTES: dict[str, list[Any]] = {
-    "api": [create_run, *scheduler_routes, *payload_routes, *run_routes],
+    "api": [create_run, *result_routes, *change_routes, *payload_routes, *run_routes],
     "receiver": receiver_routes,
 }
 """The paths of each role that has some of its own."""

@@ -14,10 +14,11 @@ __all__ = ["known_run", "settled_end", "settled_run"]
 _PAUSE = 0.01
 
 
-async def known_run(services: Services, request_id: str) -> Run:
+async def known_run(services: Services, request_id: str, algorithm: str | None = None) -> Run:
     """The row, however old. NotFound only once everything accepted before this call is known to be folded.
 
-    Raises InvalidInput for what is no request id, Unavailable where the projections are too far behind to tell.
+    A run of another `algorithm` is NotFound, as upstream keys its rows by both. Raises InvalidInput for what is no
+    request id, Unavailable where the projections are too far behind to tell.
     """
     request_id = parse_request_id(request_id)
     run = await services.store.get(request_id)
@@ -30,29 +31,25 @@ async def known_run(services: Services, request_id: str) -> Run:
             )
     if run is None:
         raise NotFound(f"there is no run {request_id}")
+    if algorithm is not None and run.request.algorithm != algorithm:
+        raise NotFound(f"there is no run {run.id} of the algorithm {algorithm}")
     return run
 
 
 async def settled_run(services: Services, request_id: str, algorithm: str | None = None) -> Run:
-    """The row with everything that was accepted before this call, or after `read_wait` as far as the ledger got.
-
-    A run of another algorithm is NotFound, as upstream keys its rows by both.
-    """
-    run = await known_run(services, request_id)
-    await _caught_up(services)
-    return _of(algorithm, await services.store.get(run.id) or run)
+    """The row with everything that was accepted before this call, or after `read_wait` as far as the ledger got."""
+    return await _settled(services, await known_run(services, request_id, algorithm))
 
 
 async def settled_end(services: Services, request_id: str, algorithm: str) -> Run:
     """The same for who only asks whether and how a run ended: an end that is there is final, and need not wait."""
-    run = await known_run(services, request_id)
-    return _of(algorithm, run) if run.ended else await settled_run(services, request_id, algorithm)
+    run = await known_run(services, request_id, algorithm)
+    return run if run.ended else await _settled(services, run)
 
 
-def _of(algorithm: str | None, run: Run) -> Run:
-    if algorithm is not None and run.request.algorithm != algorithm:
-        raise NotFound(f"there is no run {run.id} of the algorithm {algorithm}")
-    return run
+async def _settled(services: Services, run: Run) -> Run:
+    await _caught_up(services)
+    return await services.store.get(run.id) or run
 
 
 async def _caught_up(services: Services) -> bool:

@@ -6,11 +6,11 @@ from typing import Any
 
 from litestar import Request, Response, get
 
-from api.contract.plain import require_id, text, unavailable
+from api.contract.plain import require_id, text
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS
 from api.parameters import Algorithm, RequestId, ServicesOf
-from nexus.domain.errors import NotFound, Unavailable
+from nexus.domain.errors import NotFound
 from nexus.domain.payload import payload_key, payload_path
 
 __all__ = ["payload_routes"]
@@ -36,8 +36,6 @@ async def read_payload(
             body = await services.payloads.get(payload_key(algorithm, run.id))
     except NotFound:
         return text(404)
-    except Unavailable as error:
-        return unavailable(error)
     if body is None or run.request.content_hash != query["chk"]:
         return text(404)
     return Response(body, media_type="application/json")

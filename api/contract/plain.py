@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import MediaType, Response
 from litestar.response.base import ASGIResponse
 
 from nexus.domain.errors import InvalidInput, NotFound, Unavailable
 from nexus.domain.ids import parse_request_id
 
-__all__ = ["SMALL_BODY", "Bare404", "no_such_page", "require_id", "text", "unavailable"]
+__all__ = ["SMALL_BODY", "Bare404", "Nothing", "no_such_page", "paths", "require_id", "text", "unavailable"]
 
 
 SMALL_BODY = 1024 * 1024
 """Bytes that a report, a cancel or a tag may have: it becomes an event, and the log carries no more."""
+
+
+class Nothing(msgspec.Struct):
+    """`{}`"""
+
+
+def paths(tail: str) -> list[str]:
+    """The versioned path, and the same as the unversioned latest."""
+    return [f"/algorithm/v1/{tail}", f"/algorithm/{tail}"]
 
 
 def text(status: int, sentence: str = "", headers: dict[str, str] | None = None) -> Response[str]:

@@ -6,13 +6,13 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import RawBody
 
-from api.contract.plain import SMALL_BODY, require_id, text, unavailable
-from api.contract.results import Nothing
+from api.contract.plain import SMALL_BODY, Nothing, paths, require_id, text
 from api.fresh_rows import known_run, settled_end
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, RequestId, ServicesOf
 from api.services import Services
-from nexus.domain.errors import InvalidInput, NotFound, Unavailable
+from nexus.domain.decoding import decoded
+from nexus.domain.errors import InvalidInput, NotFound
 from nexus.domain.events import REPORTED, DeadLettered, Diagnosis, RunCompleted, RunFailed
 from nexus.domain.ids import parse_request_id
 
@@ -27,15 +27,15 @@ class Completion(msgspec.Struct, rename="camel"):
     error_details: str | None = None
 
 
+_completions = msgspec.json.Decoder(Completion)
+
+
 class Check(msgspec.Struct):
     is_processed: bool
 
 
 @post(
-    [
-        "/algorithm/v1/complete/{algorithm:str}/requests/{request_id:str}",
-        "/algorithm/complete/{algorithm:str}/requests/{request_id:str}",
-    ],
+    paths("complete/{algorithm:str}/requests/{request_id:str}"),
     status_code=202,
     summary="Report how a run ended",
     tags=["receiver"],
@@ -47,26 +47,22 @@ async def complete_run(
     services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Nothing | Response[Nothing] | Response[str]:
     """Answers 202 once the report is durable, also for a run that has ended: the first report stands."""
+    fact: RunCompleted | RunFailed | DeadLettered
     try:
-        completion = msgspec.json.decode(body, type=Completion)
-        parse_request_id(request_id)
+        completion = decoded(_completions, body)
         run = await known_run(services, request_id)
-        await services.journal.append([_fact(services, algorithm, run.id, completion)])
-    except (msgspec.ValidationError, msgspec.DecodeError, InvalidInput) as error:
+        fact = _fact(services, algorithm, run.id, completion)
+    except InvalidInput as error:
         return text(400, f"Submitted result is invalid: {error}")
     except NotFound:
         # Upstream answers 202 here too; what was said is kept where a person can find it.
-        await services.journal.append([_unknown(services, algorithm, request_id, body)])
-    except Unavailable as error:
-        return unavailable(error)
+        fact = _unknown(services, algorithm, request_id, body)
+    await services.journal.append([fact])
     return Nothing()
 
 
 @get(
-    [
-        "/algorithm/v1/check/{algorithm:str}/requests/{request_id:str}",
-        "/algorithm/check/{algorithm:str}/requests/{request_id:str}",
-    ],
+    paths("check/{algorithm:str}/requests/{request_id:str}"),
     summary="Whether a run has ended",
     tags=["receiver"],
     responses=TEXT_ERRORS(404, 503),
@@ -78,8 +74,6 @@ async def check_run(
         run = await settled_end(services, require_id(request_id), algorithm)
     except NotFound:
         return text(404, f"checkpoint not found: {algorithm}/{request_id}")
-    except Unavailable as error:
-        return unavailable(error)
     return Check(run.ended)
 
 

@@ -1,4 +1,4 @@
-"""Upstream's scheduler API but for the submission: cancel, results, metadata, buffer, payload, tags (§1.1, §1.3)."""
+"""What upstream's clients read of runs: results, metadata, buffer, payload (§1.1)."""
 
 from __future__ import annotations
 
@@ -6,36 +6,23 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get, post
-from litestar.params import FromPath, RawBody
+from litestar import MediaType, Response, get
+from litestar.params import FromPath
 from litestar.response import Redirect
 
-from api.contract.plain import SMALL_BODY, Bare404, require_id, text, unavailable
+from api.contract.plain import Bare404, paths, require_id, text
 from api.fresh_rows import known_run, settled_end, settled_run
-from api.openapi import TEXT_ERRORS, json_body
+from api.openapi import TEXT_ERRORS
 from api.parameters import Algorithm, RequestId, ServicesOf
 from api.services import Services
-from nexus.domain.errors import InvalidInput, NotFound, Unavailable
-from nexus.domain.events import DeletionPolicy, RunCancelled, RunTagged
+from nexus.domain.errors import NotFound
 from nexus.domain.run import Run, Stage
-from nexus.domain.validation import check_tag
 from nexus.ports import RunFilter
 
-__all__ = ["scheduler_routes"]
+__all__ = ["result_routes"]
 
 _NEVER = "0001-01-01T00:00:00Z"
 _PAGE = 1000
-
-
-def _paths(tail: str) -> list[str]:
-    """The versioned path, and the same as the unversioned latest."""
-    return [f"/algorithm/v1/{tail}", f"/algorithm/{tail}"]
-
-
-class Cancellation(msgspec.Struct, rename="camel"):
-    reason: str = ""
-    initiator: str = ""
-    cancellation_policy: str | None = None
 
 
 class RunResult(msgspec.Struct, rename="camel"):
@@ -49,59 +36,8 @@ class TaggedResult(RunResult):
     algorithm_name: str = ""
 
 
-class TagUpdate(msgspec.Struct, rename="camel"):
-    new_tag: str
-
-
-class Nothing(msgspec.Struct):
-    """`{}`"""
-
-
-@post(
-    _paths("cancel/{algorithm:str}/requests/{request_id:str}"),
-    status_code=200,
-    summary="Cancel a run",
-    tags=["runs"],
-    opt=json_body(Cancellation),
-    request_max_body_size=SMALL_BODY,
-    responses=TEXT_ERRORS(400, 404, 503),
-    media_type=MediaType.TEXT,
-)
-async def cancel_run(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
-) -> Response[str]:
-    """Ends a run in any unfinished stage. A run that has ended stays as it is; that it was asked for is recorded."""
-    try:
-        cancellation = msgspec.json.decode(body, type=Cancellation)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        return text(400, f"Cancellation payload is invalid: {error}")
-    asked_for = cancellation.cancellation_policy or DeletionPolicy.BACKGROUND
-    if asked_for not in set(DeletionPolicy):
-        return text(
-            400,
-            f"Invalid cancellation request: invalid CancellationPolicy: '{asked_for[:80]}', "
-            "accepted values: Orphan, Foreground or Background",
-        )
-    try:
-        run = await _run_of(services, algorithm, request_id)
-        cancelled = RunCancelled(
-            request_id=run.id,
-            algorithm=algorithm,
-            at=services.clock(),
-            reason=cancellation.reason,
-            initiator=cancellation.initiator,
-            policy=DeletionPolicy(asked_for),
-        )
-        await services.journal.append([cancelled])
-    except NotFound:
-        return text(404, f"Provided request with identifier '{request_id}' not found")
-    except Unavailable as error:
-        return unavailable(error)
-    return text(200)
-
-
 @get(
-    _paths("results/{algorithm:str}/requests/{request_id:str}"),
+    paths("results/{algorithm:str}/requests/{request_id:str}"),
     summary="The result of a run",
     tags=["results"],
     responses=TEXT_ERRORS(404, 503),
@@ -113,12 +49,10 @@ async def get_result(
         run = await settled_end(services, require_id(request_id), algorithm)
     except NotFound:
         return text(404)
-    except Unavailable as error:
-        return unavailable(error)
     return RunResult(run.id, run.stage.value, run.result_uri, _cause(run))
 
 
-@get(_paths("results/tags/{tag:str}"), summary="The results of all runs with a tag", tags=["results"])
+@get(paths("results/tags/{tag:str}"), summary="The results of all runs with a tag", tags=["results"])
 async def get_tagged(services: ServicesOf, tag: FromPath[str]) -> list[TaggedResult]:
     runs: list[Run] = []
     while page := await services.store.find(RunFilter(tag=tag), _PAGE, runs[-1].id if runs else ""):
@@ -130,7 +64,7 @@ async def get_tagged(services: ServicesOf, tag: FromPath[str]) -> list[TaggedRes
 
 
 @get(
-    _paths("metadata/{algorithm:str}/requests/{request_id:str}"),
+    paths("metadata/{algorithm:str}/requests/{request_id:str}"),
     summary="Everything that is kept of a run",
     tags=["results"],
     responses=TEXT_ERRORS(404, 503),
@@ -142,13 +76,11 @@ async def get_metadata(
         run = await settled_run(services, require_id(request_id), algorithm)
     except NotFound:
         return Bare404()
-    except Unavailable as error:
-        return unavailable(error)
     return await _checkpoint(services, run)
 
 
 @get(
-    _paths("buffer/{algorithm:str}/requests/{request_id:str}"),
+    paths("buffer/{algorithm:str}/requests/{request_id:str}"),
     summary="The Job that was or will be submitted for a run",
     tags=["results"],
     media_type=MediaType.TEXT,
@@ -156,17 +88,15 @@ async def get_metadata(
 )
 async def get_buffer(services: ServicesOf, algorithm: Algorithm, request_id: RequestId) -> Response[str]:
     try:
-        run = await _run_of(services, algorithm, request_id)
+        run = await known_run(services, require_id(request_id), algorithm)
     except NotFound:
         return text(404)
-    except Unavailable as error:
-        return unavailable(error)
     job = services.materializer.job(run.request, await _payload_url(services, run))
     return text(200, msgspec.json.encode(job).decode())
 
 
 @get(
-    _paths("payload/{algorithm:str}/requests/{request_id:str}"),
+    paths("payload/{algorithm:str}/requests/{request_id:str}"),
     summary="Go to the payload of a run",
     tags=["payloads"],
     status_code=302,
@@ -176,46 +106,10 @@ async def get_payload(
     services: ServicesOf, algorithm: Algorithm, request_id: RequestId
 ) -> Redirect | Response[str]:
     try:
-        run = await _run_of(services, algorithm, request_id)
+        run = await known_run(services, require_id(request_id), algorithm)
     except NotFound:
         return text(404)
-    except Unavailable as error:
-        return unavailable(error)
     return Redirect(await _payload_url(services, run), status_code=302)
-
-
-@post(
-    _paths("metadata/tags/{algorithm:str}/requests/{request_id:str}"),
-    status_code=200,
-    summary="Change the tag of a run",
-    tags=["runs"],
-    opt=json_body(TagUpdate),
-    request_max_body_size=SMALL_BODY,
-    responses=TEXT_ERRORS(400, 404, 503),
-)
-async def update_tag(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
-) -> Nothing | Response[str]:
-    try:
-        update = msgspec.json.decode(body, type=TagUpdate)
-        check_tag("newTag", update.new_tag)
-        run = await _run_of(services, algorithm, request_id)
-        tagged = RunTagged(request_id=run.id, algorithm=algorithm, at=services.clock(), tag=update.new_tag)
-        await services.journal.append([tagged])
-    except (msgspec.ValidationError, msgspec.DecodeError, InvalidInput) as error:
-        return text(400, f"Invalid tag update request: {error}")
-    except NotFound:
-        return text(404, f"Checkpoint {request_id}/{algorithm} not found")
-    except Unavailable as error:
-        return unavailable(error)
-    return Nothing()
-
-
-async def _run_of(services: Services, algorithm: str, request_id: str) -> Run:
-    run = await known_run(services, require_id(request_id))
-    if run.request.algorithm != algorithm:
-        raise NotFound(f"there is no run {run.id} of the algorithm {algorithm}")
-    return run
 
 
 def _cause(run: Run) -> str:
@@ -257,4 +151,4 @@ async def _checkpoint(services: Services, run: Run) -> dict[str, Any]:
     return always | {key: value for key, value in optional.items() if value}
 
 
-scheduler_routes = [cancel_run, get_result, get_tagged, get_metadata, get_buffer, get_payload, update_tag]
+result_routes: list[Any] = [get_result, get_tagged, get_metadata, get_buffer, get_payload]

@@ -9,12 +9,12 @@ from litestar.params import HeaderParameter, QueryParameter, RawBody
 from msgspec.structs import replace
 
 from api.contract.disown import disown
-from api.contract.plain import text, unavailable
+from api.contract.plain import paths, text
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, ServicesOf
 from api.services import Services
-from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown, Unavailable
+from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown
 from nexus.domain.events import NO_PAYLOAD, Parent, RunRequested, decode_event, encode_event
 from nexus.domain.ids import fingerprint
 from nexus.domain.payload import payload_key
@@ -35,7 +35,7 @@ class _Rejected(Exception):
 
 
 @post(
-    ["/algorithm/v1/run/{algorithm:str}", "/algorithm/run/{algorithm:str}"],
+    paths("run/{algorithm:str}"),
     status_code=202,
     summary="Submit a run",
     tags=["runs"],
@@ -81,8 +81,6 @@ async def create_run(
         return text(400, f"Algorithm payload is invalid: {error}")
     except _Rejected as error:
         return text(400, str(error))
-    except Unavailable as error:
-        return unavailable(error)
     return Response(Accepted(request.request_id), status_code=202)
 
 

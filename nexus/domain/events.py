@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nexus.domain.canonical import Canonical
+from nexus.domain.decoding import decoded
 from nexus.domain.ids import fingerprint
 from nexus.domain.observed import JobView, PodView, Waiting
 from nexus.domain.template import AlgorithmSpec, WorkgroupSpec
@@ -358,9 +359,9 @@ def encode_event(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-def decode_event(body: bytes) -> Event:
-    """Raises `msgspec.ValidationError` for what is no event of a known type."""
-    return _decoder.decode(body)
+def decode_event(body: bytes, field: str = "") -> Event:
+    """Raises InvalidInput for `field` where the body is no event of a known type."""
+    return decoded(_decoder, body, field)
 
 
 def event_id(event: Event, body: bytes | None = None) -> str:

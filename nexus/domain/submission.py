@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from nexus.domain.decoding import decoded
 from nexus.domain.duration import format_duration, parse_duration
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import Parent, RunRequested
@@ -36,10 +37,7 @@ _decoder = msgspec.json.Decoder(Submission)
 
 def read_submission(body: bytes) -> Submission:
     """Raises InvalidInput with the decoder's words; `algorithmParameters` keeps the client's bytes."""
-    try:
-        submission = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("", str(error)) from None
+    submission = decoded(_decoder, body)
     parameters = bytes(submission.algorithm_parameters)
     if not parameters.startswith(b"{"):
         raise InvalidInput("algorithmParameters", "is not a JSON object")

@@ -93,10 +93,7 @@ def read_event(headers: dict[str, str], body: bytes) -> Event:
     """The event in a record. Raises UnknownEvent for what a newer release wrote, InvalidInput for what is damaged."""
     kind = headers.get("ce_type", "")
     name = _KNOWN.get(kind) or _older(kind)
-    try:
-        event = decode_event(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(kind, str(error)) from None
+    event = decode_event(body, kind)
     if type(event).__name__ != name:
         raise InvalidInput("ce_type", f"{kind!r} is not what the body says: {type(event).__name__}")
     if "ce_id" not in headers:
