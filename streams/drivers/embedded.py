@@ -23,13 +23,13 @@ _log = structlog.get_logger(__name__)
 _TICK = 0.02
 """Seconds between two looks at an idle log: how far the watermark may lag behind."""
 _COMMIT_EVERY = 0.5
-"""Seconds between two commits."""
+"""Seconds: what was acknowledged since the last commit is delivered once more after a crash."""
 
 
 class EmbeddedDriver:
     """Feeds a processor as the consumer group `consumers`; with no group, from the end of the log on.
 
-    A batch holds at most `batch` records of each partition.
+    A batch holds at most `batch` records of each partition. `commit_every` is the seconds between two commits.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class EmbeddedDriver:
         consumers: str | None,
         clock: Clock,
         batch: int = 500,
+        commit_every: float = _COMMIT_EVERY,
     ) -> None:
         self._log = log
         self._topics = topics
@@ -48,6 +49,7 @@ class EmbeddedDriver:
         self._consumers = consumers
         self._clock = clock
         self._batch = batch
+        self._commit_every = commit_every
         self._partitions: dict[Partition, Acks] = {}
         self._progress = Progress(consumers, clock)
 
@@ -113,7 +115,7 @@ class EmbeddedDriver:
 
     async def _commit_regularly(self) -> None:
         while True:
-            await asyncio.sleep(_COMMIT_EVERY)
+            await asyncio.sleep(self._commit_every)
             try:
                 await self._commit()
             except Unavailable as error:

@@ -23,6 +23,8 @@ from tests.support.tasks import Condition, Tasks
 __all__ = ["ENGINES", "PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
 
 PARTITIONS = 3
+SOON = 0.01
+"""Seconds between two commits of the embedded driver: tests wait for them."""
 
 
 class Engine(Protocol):
@@ -98,7 +100,13 @@ class EmbeddedEngine:
 
     def driver(self, processor: Processor, consumers: str | None, batch: int) -> Driver:
         return EmbeddedDriver(
-            self.log, [self.topic], processor, consumers=consumers, clock=self.clock, batch=batch
+            self.log,
+            [self.topic],
+            processor,
+            consumers=consumers,
+            clock=self.clock,
+            batch=batch,
+            commit_every=SOON,
         )
 
     async def close(self) -> None:

@@ -49,6 +49,8 @@ REQUESTS = requests_of(CLUSTER)
 ELSEWHERE = "another"
 """A second cluster, whose requests no scheduler takes."""
 MAX_BLIND = 24 * 3600
+SOON = 0.01
+"""Seconds between two commits of a driver: tests wait for them."""
 SIGNER = PayloadSigner("http://nexus.test", "tenant", b"secret")
 MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
 KEEPING = Keeping(
@@ -119,7 +121,13 @@ class Installation(Tasks):
         self, processor: Processor, *topics: str, consumers: str | None = "tests", batch: int = 500
     ) -> asyncio.Task[None]:
         driver = EmbeddedDriver(
-            self.log, topics, processor, consumers=consumers, clock=self.clock, batch=batch
+            self.log,
+            topics,
+            processor,
+            consumers=consumers,
+            clock=self.clock,
+            batch=batch,
+            commit_every=SOON,
         )
         return self.spawn(driver.run())
 

@@ -27,6 +27,13 @@ SOON = timedelta(milliseconds=20)
 
 
 @pytest.fixture
+def installation(installation):
+    """Long enough after what the facts of the tests say has happened."""
+    installation.clock.advance(5)
+    return installation
+
+
+@pytest.fixture
 async def nexus(installation):
     """With a ledger, and a collector that follows."""
     installation.start_ledger()
