@@ -1,9 +1,13 @@
 PYTHON ?= python3
-VENV := .venv
+# One environment for each version: switching never takes what another one installed.
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# More than there are cores: tests wait as much as they work.
+WORKERS ?= 6
+TESTS = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test simulate services services-stop chaos bench lint pages clean
+.PHONY: help demo test check simulate services services-stop chaos bench lint pages clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -19,7 +23,10 @@ demo: $(INSTALLED) ## Start Nexus, run the examples, show what happened
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) ## All checks and all tests
-	$(BIN)/python -m pytest
+	$(TESTS)
+
+check: $(INSTALLED) ## What a commit has to pass: lint, types, and the tests that need no server
+	$(TESTS) -m "not servers and not slow"
 
 services: $(INSTALLED) ## Start Kafka, Cassandra, S3 and Kubernetes on this machine, and print their addresses
 	$(BIN)/python -m infra.services start
@@ -47,4 +54,4 @@ pages: $(INSTALLED) ## Write the committed files that are made from code: OpenAP
 	$(BIN)/python -m docs.pages
 
 clean: ## Remove what was installed and what Nexus kept here
-	rm -rf $(VENV) .nexus
+	rm -rf .venv .venv-* .nexus

@@ -12,9 +12,10 @@ from nexus.ports import Claim
 from tests.contract.at_once import AtOnce
 from tests.simulation.stores import ClaimsModel, SimulatedClaims
 from tests.support.cassandra import cassandra_session
+from tests.support.servers import on_server
 
 
-@pytest.fixture(params=["embedded", "simulated", "cassandra"])
+@pytest.fixture(params=["embedded", "simulated", *on_server("cassandra_schema", "cassandra")])
 def server(request):
     """How to reach the engine, where it is one that is reached."""
     local = request.param in {"embedded", "simulated"}

@@ -29,12 +29,13 @@ from tests.contract.clusters import (
     running,
     until,
 )
+from tests.support.servers import on_server
 
 REASON = "CreateContainerConfigError"
 DISRUPTION = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
-@pytest.fixture(params=["local", "kubernetes"])
+@pytest.fixture(params=["local", *on_server("kubernetes_server", "kubernetes")])
 async def bed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bed]:
     if request.param == "local":
         async with local_bed(tmp_path) as bed:

@@ -14,9 +14,10 @@ from nexus.domain.errors import Unavailable
 from nexus.ports import Position
 from streams.processor import Delivery
 from tests.contract.engines import ENGINES, PARTITIONS, Drivers, EmbeddedEngine
+from tests.support.servers import on_server
 
 
-@pytest.fixture(params=["embedded", *ENGINES])
+@pytest.fixture(params=["embedded", *on_server("kafka_server", *ENGINES)])
 async def drivers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Drivers]:
     if request.param == "embedded":
         drivers = Drivers(EmbeddedEngine(tmp_path), patience=10)
@@ -197,7 +198,7 @@ async def test_any_other_error_stops_it_and_commits_nothing(drivers):
     assert await drivers.engine.committed("tests") == [0] * PARTITIONS
 
 
-@pytest.mark.parametrize("drivers", ["embedded", "kafka"], indirect=True)
+@pytest.mark.parametrize("drivers", ["embedded", *on_server("kafka_server", "kafka")], indirect=True)
 async def test_without_a_group_it_begins_at_the_end(drivers):
     await drivers.engine.append(1, 2, 3)
     for value in (4, 5):

@@ -14,6 +14,7 @@ from nexus.domain.errors import ConfigError, NexusError
 from nexus.domain.topics import NewRecord
 from nexus.ports import EventLog
 from tests.contract.event_logs import EmbeddedLogs, KafkaLogs, Logs, SimulatedLogs, kafka_topics
+from tests.support.servers import on_server
 
 
 class Opener:
@@ -31,7 +32,7 @@ class Opener:
         await self._logs.close()
 
 
-@pytest.fixture(params=["embedded", "simulated", "kafka"])
+@pytest.fixture(params=["embedded", "simulated", *on_server("kafka_server", "kafka")])
 async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     async with AsyncExitStack() as stack:
         if request.param == "embedded":

@@ -20,6 +20,7 @@ from nexus.s3 import PresignedUrls, S3PayloadStore
 from tests.contract.at_once import AtOnce
 from tests.simulation.stores import SimulatedPayloads
 from tests.support.factories import after, run_requested
+from tests.support.servers import on_server
 
 BUCKET = "contract"
 
@@ -58,7 +59,7 @@ async def s3(settings):
     await store.close()
 
 
-@pytest.fixture(params=["embedded", "simulated", "s3"])
+@pytest.fixture(params=["embedded", "simulated", *on_server("s3_server", "s3")])
 def payloads(request, tmp_path):
     match request.param:
         case "embedded":

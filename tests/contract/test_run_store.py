@@ -16,12 +16,13 @@ from tests.contract.at_once import AtOnce
 from tests.simulation.stores import Projections, SimulatedRunStore
 from tests.support.cassandra import cassandra_store
 from tests.support.factories import run_requested
+from tests.support.servers import on_server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ONE, OTHER = Partition("nexus.runs", 0), Partition("nexus.runs", 1)
 
 
-@pytest.fixture(params=["embedded", "simulated", "cassandra", "keyspaces"])
+@pytest.fixture(params=["embedded", "simulated", *on_server("cassandra_schema", "cassandra", "keyspaces")])
 def server(request):
     """How to reach the engine, where it is one that is reached."""
     if request.param in {"embedded", "simulated"}:

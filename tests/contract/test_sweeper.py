@@ -25,12 +25,13 @@ from nexus.ports import Partition
 from streams.context import Context
 from streams.supervisor.sweeper import Sweeper
 from tests.contract.clusters import Bed, create, gone, kubernetes_bed, local_bed, running, until
+from tests.support.servers import on_server
 
 INSTALLED = "ours"
 NOTHING = timedelta(0)
 
 
-@pytest.fixture(params=["local", "kubernetes"])
+@pytest.fixture(params=["local", *on_server("kubernetes_server", "kubernetes")])
 async def bed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bed]:
     if request.param == "local":
         async with local_bed(tmp_path / "cluster") as bed:

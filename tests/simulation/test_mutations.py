@@ -30,6 +30,7 @@ def test_a_mutation_is_of_the_code_as_it_is(mutation):
         assert (ROOT / mutation.other_file).read_text().count(mutation.other_old) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", QUICK, ids=lambda mutation: mutation.what)
 def test_the_first_seeds_catch_it(mutation, tmp_path):
     assert 0 < catch(tmp_path / "tree", mutation).seeds <= 20

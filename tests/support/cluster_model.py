@@ -186,7 +186,7 @@ class ClusterModel:
         """Let a Job go that is terminating."""
         self.lose(name, self._jobs[name]["metadata"].pop("finalizers")[0])
 
-    def lose(self, name: str, policy: DeletionPolicy = "Background") -> None:
+    def lose(self, name: str, policy: DeletionPolicy = DeletionPolicy.BACKGROUND) -> None:
         """Delete a Job behind Nexus's back."""
         job = self._jobs[name]
         job["metadata"]["deletionTimestamp"] = self._time()

@@ -20,7 +20,7 @@ _IDENTITIES = Path(s3.__file__).with_name("s3.json")
 
 
 def docker_answers() -> bool:
-    import docker
+    import docker  # type: ignore[import-untyped]  # no py.typed
 
     try:
         with docker.from_env(timeout=5) as engine:

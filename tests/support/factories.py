@@ -92,7 +92,7 @@ def run_requested(
 ) -> RunRequested:
     """A request with its payload inline. `fields` are those of the event."""
     name = fields.get("algorithm", ALGORITHM)
-    defaults = {
+    defaults: dict[str, Any] = {
         "algorithm": name,
         "cluster": CLUSTER,
         "workgroup": "default",
@@ -111,7 +111,8 @@ def run_requested(
 
 def fact(kind: type[F], seconds: float = 1, *, request_id: str = REQUEST_ID, **fields: Any) -> F:
     """A fact of the run, said that long after the request."""
-    return kind(**{"request_id": request_id, "algorithm": ALGORITHM, "at": after(seconds)} | fields)
+    usual: dict[str, Any] = {"request_id": request_id, "algorithm": ALGORITHM, "at": after(seconds)}
+    return kind(**usual | fields)
 
 
 def job_created(seconds: float = 1, **fields: Any) -> JobCreated:
@@ -159,7 +160,7 @@ def pod_view(name: str = "pod-1", *, status: Mapping[str, Any] | None = None, **
 def run_observed(
     *pods: PodView, job: JobView | None = None, waited: Waiting | None = None, **fields: Any
 ) -> RunObserved:
-    defaults = {
+    defaults: dict[str, Any] = {
         "request_id": REQUEST_ID,
         "algorithm": ALGORITHM,
         "at": after(5),

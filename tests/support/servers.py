@@ -1,5 +1,7 @@
 """The real servers that tests use.
 
+A test that takes one of these fixtures, or a parameter that `on_server` made, is marked `servers`.
+
 Each is looked for in this order: at an address that the environment gives, among those that `make services` started,
 in a Docker engine, as a process of this machine. Where none of these is possible, its tests are skipped, loudly.
 """
@@ -11,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -29,19 +31,41 @@ from tests.support.containers import (
 )
 
 __all__ = [
+    "FIXTURES",
     "S3Server",
     "cassandra_schema",
     "cassandra_server",
     "kafka_server",
     "kubernetes_process",
     "kubernetes_server",
-    "pytest_terminal_summary",
+    "on_server",
     "s3_server",
     "secure_kafka_server",
 ]
 
+FIXTURES = frozenset(
+    {
+        "beside",
+        "cassandra_schema",
+        "cassandra_server",
+        "kafka_server",
+        "kubernetes_process",
+        "kubernetes_server",
+        "lone_broker",
+        "s3_server",
+        "secure_kafka_server",
+        "servers",
+    }
+)
+"""The fixtures that start a server where none runs."""
+
 _Kind = TypeVar("_Kind", bound=Server)
-_MISSING = pytest.StashKey[list[str]]()
+
+
+def on_server(fixture: str, *params: str) -> list[Any]:
+    """Parameters of a fixture which asks for that one of FIXTURES itself, where it gets one of them."""
+    assert fixture in FIXTURES
+    return [pytest.param(param, marks=pytest.mark.servers(fixture)) for param in params]
 
 
 class S3Server(msgspec.Struct, frozen=True):
@@ -126,6 +150,8 @@ def _found(
 
 @contextmanager
 def _process(kind: type[_Kind], config: pytest.Config) -> Iterator[_Kind]:
+    if "not servers" in config.option.markexpr:
+        pytest.fail(f"this test is not marked as one of a server, and wants {kind.name}: see `on_server`")
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter and not kind().running():
         reporter.write_line(f"starting {kind.name}; the first time it is installed too, which takes minutes")
@@ -133,11 +159,5 @@ def _process(kind: type[_Kind], config: pytest.Config) -> Iterator[_Kind]:
         try:
             server = stack.enter_context(lent(kind))
         except MissingTool as missing:
-            config.stash.setdefault(_MISSING, []).append(str(missing))
-            pytest.skip(str(missing))
+            pytest.skip(f"NOT TESTED on {missing}")
         yield server
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for advice in config.stash.get(_MISSING, []):
-        terminalreporter.write_line(f"NOT TESTED on {advice}", red=True, bold=True)
