@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from api.verdicts import Verdicts
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
 from nexus.journal import Journal
@@ -40,3 +41,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     inline_limit: int
     max_body: int
     materializer: Materializer
+    verdicts: Verdicts

@@ -18,6 +18,7 @@ from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
 from nexus.domain.template import Template, Workgroup
 from nexus.domain.topics import NewRecord
+from nexus.domain.verdict import Verdict
 
 __all__ = [
     "Change",
@@ -176,6 +177,16 @@ class RunStore(Protocol):
         """When each cluster that ever answered last did."""
         ...
 
+    async def judged(self, verdicts: Sequence[Verdict]) -> None:
+        """A cluster said this of what has that digest: its last word stands. No projection, and kept beside them for every
+        process.
+        """
+        ...
+
+    async def verdicts(self, cluster: str) -> list[Verdict]:
+        """The last word of this cluster on each digest, as far as it is not a day old."""
+        ...
+
 
 class Claim(msgspec.Struct, frozen=True):
     """What an `Idempotency-Key` stands for: the request as it was resolved, and the hash of the body that made it."""
@@ -277,6 +288,14 @@ class Cluster(Protocol):
 
     async def create(self, job: Mapping[str, Any]) -> Created:
         """Create the Job, or find the one that has its name (`fresh` is False). Raises `Refused`."""
+        ...
+
+    async def judge(self, job: Mapping[str, Any]) -> None:
+        """Raises `Refused` where a create of this Job would, or would drop a member that it does not know. Makes nothing."""
+        ...
+
+    async def version(self) -> str:
+        """Of what judges Jobs here: another one may judge otherwise."""
         ...
 
     async def get(self, name: str) -> JobView | None: ...

@@ -20,6 +20,7 @@ from nexus.domain.ids import fingerprint
 from nexus.domain.payload import payload_key
 from nexus.domain.submission import Submission, read_overrides, read_submission, request_run
 from nexus.domain.template import AlgorithmSpec, Template, Workgroup
+from nexus.domain.verdict import digest
 from nexus.ports import Claim
 from nexus.views import Accepted
 
@@ -73,6 +74,7 @@ async def create_run(
             dry_run=dry_run == "true",
             received_by=services.host,
         )
+        _check_verdict(services, request)
         request = await _store_payload(services, request)
         if idempotency_key is not None:
             request = await _claim(services, request, idempotency_key, body)
@@ -87,10 +89,7 @@ async def create_run(
 def _configuration(
     services: Services, algorithm: str, overrides: AlgorithmSpec | None
 ) -> tuple[Template, Workgroup]:
-    no_template = (
-        f"No valid configuration found for: {algorithm}. Please check that algorithm name is spelled correctly and try "
-        "again. Contact an algorithm author if this problem persists."
-    )
+    no_template = _no_template(algorithm)
     try:
         template = services.templates.template(algorithm)
     except InvalidInput as error:
@@ -108,6 +107,23 @@ def _configuration(
     if workgroup.spec.cluster not in services.clusters:
         raise _Rejected(f"{no_workgroup} Its cluster {workgroup.spec.cluster!r} is not configured.")
     return template, workgroup
+
+
+def _check_verdict(services: Services, request: RunRequested) -> None:
+    """What the cluster refuses for certain, as far as it was asked in advance: as deployed, and with no overrides."""
+    key = digest(request.algorithm, request.spec, request.placement)
+    if refusal := services.verdicts.refusal(request.cluster, key):
+        raise _Rejected(
+            f"{_no_template(request.algorithm)} {request.cluster} refuses every Job of it as it is deployed "
+            f"(template {request.algorithm}, workgroup {request.workgroup}): {refusal}"
+        )
+
+
+def _no_template(algorithm: str) -> str:
+    return (
+        f"No valid configuration found for: {algorithm}. Please check that algorithm name is spelled correctly and try "
+        "again. Contact an algorithm author if this problem persists."
+    )
 
 
 def _unreadable(services: Services) -> str:

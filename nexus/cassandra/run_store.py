@@ -16,12 +16,14 @@ from nexus.cassandra.progress import Progress
 from nexus.cassandra.recent import Recent
 from nexus.cassandra.rows import CHECKPOINT, decode_run, run_of_checkpoint
 from nexus.cassandra.statements import Statements, prepare
+from nexus.cassandra.verdicts import StoredVerdicts
 from nexus.cassandra.write_order import Stamps
 from nexus.cassandra.writer import Writer
 from nexus.config import Cassandra
 from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
 from nexus.domain.run import Run, Stage
+from nexus.domain.verdict import Verdict
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
 
 __all__ = ["CassandraRunStore"]
@@ -46,6 +48,7 @@ class CassandraRunStore:
         self._lists = Lists(session, statements, stamps)
         self._writer = Writer(session, statements, stamps, self._lists)
         self._progress = Progress(session, statements, timestamps=stamps.timestamps)
+        self._verdicts = StoredVerdicts(session, statements)
         self._algorithms: Recent[str, str] = Recent(_REMEMBERED)
         self._single: Gathered[Run] = Gathered(self._read)
 
@@ -145,6 +148,12 @@ class CassandraRunStore:
 
     async def heard(self) -> list[Heard]:
         return await self._progress.heard()
+
+    async def judged(self, verdicts: Sequence[Verdict]) -> None:
+        await self._verdicts.put(verdicts)
+
+    async def verdicts(self, cluster: str) -> list[Verdict]:
+        return await self._verdicts.of(cluster)
 
     async def _first(
         self,

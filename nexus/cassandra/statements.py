@@ -48,6 +48,9 @@ class Statements(NamedTuple):
     advance_if: Prepared
     progress: Prepared
 
+    judge: Prepared
+    verdicts: Prepared
+
 
 async def prepare(session: Session, *, timestamps: bool) -> Statements:
     """`timestamps`: whether writes say when they are, else they follow each other as they come."""
@@ -87,6 +90,8 @@ def texts(*, timestamps: bool) -> Statements:
         advance=_insert("progress", ("projection", "topic", "number", "until")) + at,
         advance_if="UPDATE progress SET until = ? WHERE projection = ? AND topic = ? AND number = ? IF until < ?",
         progress="SELECT topic, until FROM progress WHERE projection = ?",
+        judge=_insert("verdicts", ("cluster", "digest", "at", "refusal")),
+        verdicts="SELECT digest, at, refusal FROM verdicts WHERE cluster = ?",
     )
 
 

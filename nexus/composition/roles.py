@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from functools import partial
@@ -10,17 +11,21 @@ from typing import Any
 import msgspec
 
 from api.services import Services
+from api.verdicts import Verdicts
+from nexus.backoff import retry
 from nexus.composition.engines import Engines
 from nexus.domain.admission import Window
 from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
 from nexus.journal import Journal
-from nexus.ports import Cluster
+from nexus.ports import Cluster, Templates
 from nexus.views import GarbageReport
+from streams.context import Context
 from streams.ledger.ledger import Ledger
 from streams.ledger.notifications import Notifications
 from streams.processor import Ack, Clock, Driver, Processor
+from streams.scheduler.judge import Judge
 from streams.scheduler.placing import Pace, Placer
 from streams.scheduler.scheduler import Scheduler, Starts
 from streams.supervisor.collector import Collector
@@ -45,10 +50,20 @@ class Role:
         self.engines = engines
         self.spawn = spawn
         self._drivers: list[Driver] = []
+        self._opening = asyncio.Lock()
+        self._templates: Templates | None = None
 
     def problems(self) -> list[str]:
         """What `/livez` answers."""
         return [problem for driver in self._drivers if (problem := driver.problem())]
+
+    async def templates(self) -> Templates:
+        """What is deployed, which is followed from now on. Raises Unavailable."""
+        async with self._opening:
+            if self._templates is None:
+                self._templates = await self.engines.templates()
+                self.spawn(self._templates.watch())
+            return self._templates
 
     async def drive(
         self, processor: Processor, topics: list[str], consumers: str | None, *, by_cluster: bool = False
@@ -113,6 +128,13 @@ async def scheduler(role: Role) -> None:
         await role.drive(placing, [requests_of(cluster.name)], f"scheduler-{cluster.name}", by_cluster=True)
         await role.drive(Starts(context, placing), [RUNS], None)
         role.spawn(placing.run())
+        role.spawn(_judge(role, context, cluster))
+
+
+async def _judge(role: Role, context: Context, cluster: Cluster) -> None:
+    """Templates that cannot be read yet delay verdicts, and no Job."""
+    templates = await retry(role.templates, "templates_not_read")
+    await Judge(context, cluster, templates, role.engines.materializer()).run()
 
 
 async def watcher(role: Role) -> None:
@@ -141,8 +163,10 @@ async def services(role: Role) -> Services:
     """What the API and the receiver work with."""
     engines = role.engines
     config = engines.config
-    templates = await engines.templates()
-    role.spawn(templates.watch())
+    templates = await role.templates()
+    store, clock, clusters = await engines.store(), engines.machine.clock, set(engines.cluster_names())
+    verdicts = Verdicts(store, clusters, clock)
+    role.spawn(verdicts.follow())
 
     async def garbage(limit: int) -> GarbageReport:
         """Only here does an API ask the clusters, so that it opens them only for this."""
@@ -150,15 +174,16 @@ async def services(role: Role) -> Services:
 
     return Services(
         journal=await engines.journal("api"),
-        store=await engines.store(),
+        store=store,
         claims=await engines.claims(),
         payloads=await engines.payloads(),
         templates=templates,
         signer=engines.signer(),
         urls=await engines.urls(),
         materializer=engines.materializer(),
-        clusters=set(engines.cluster_names()),
-        clock=engines.machine.clock,
+        verdicts=verdicts,
+        clusters=clusters,
+        clock=clock,
         new_id=engines.machine.new_id,
         host=engines.machine.name,
         spawn=role.spawn,

@@ -29,14 +29,20 @@ __all__ = [
 _INT32 = 2**31 - 1
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_QUALIFIED = re.compile(
-    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-)
+_NAME_PART = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[^=\x00-\x1f\x7f-\U0010ffff]+")
 _REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:/_-]*")
 _IMAGE = re.compile(r"[a-z0-9]+([._/-]+[a-z0-9]+)*")
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _TAG_LENGTH = 1024
+_ANNOTATIONS = 256 * 1024
+"""Bytes of keys and values together that an API server takes."""
+_DATADOG = {"dsdsocket", "/var/run/datadog"}
+"""The volume that contract §4.6 adds, and where."""
+_NATIVE = {"cpu", "memory", "ephemeral-storage"}
+_BYTES = ("memory", "ephemeral-storage", "hugepages-")
+_FRACTIONS = ("m", "u", "n")
+_OPERATORS = {"", "Exists", "Equal", "Lt", "Gt"}
 
 
 def check_algorithm_name(name: str) -> None:
@@ -75,11 +81,16 @@ def check_overrides(overrides: AlgorithmSpec) -> None:
 
 
 def check_applied(spec: AlgorithmSpec, field: str) -> None:
-    """What only the merged configuration can tell: no request above its limit."""
+    """What only the merged configuration can tell: no request above its limit, and of a device exactly its limit."""
     resources = spec.compute_resources
     limits = limits_of(resources)
     for name, request in resources.requests.items():
         limit = limits.get(name)
+        if "/" in name and (limit is None or parse_quantity("", request) != parse_quantity("", limit)):
+            raise InvalidInput(
+                f"{field}.computeResources.requests.{name}",
+                f"{request} is not its limit, which a device needs",
+            )
         if limit and parse_quantity("", request) > parse_quantity("", limit):
             raise InvalidInput(
                 f"{field}.computeResources.requests.{name}", f"{request} is above its limit of {limit}"
@@ -93,6 +104,13 @@ def check_workgroup(workgroup: Workgroup) -> None:
         raise InvalidInput(
             "spec.cluster", "is required: it names the cluster where runs of this workgroup go"
         )
+    for index, toleration in enumerate(workgroup.spec.tolerations):
+        operator = toleration.get("operator", "")
+        if operator not in _OPERATORS:
+            raise InvalidInput(
+                f"spec.tolerations[{index}].operator",
+                f"{str(operator)[:80]!r} is no operator of a toleration",
+            )
 
 
 def _check_values(spec: AlgorithmSpec, at: str) -> None:
@@ -113,13 +131,14 @@ def _check_values(spec: AlgorithmSpec, at: str) -> None:
     for index, variable in enumerate(run.environment_variables):
         _check_variable(f"{field}.environmentVariables[{index}]", variable)
     for index, source in enumerate(run.mapped_environment_variables):
-        if not any(isinstance(source.get(kind), dict) for kind in ("configMapRef", "secretRef")):
+        named = [ref for kind in ("configMapRef", "secretRef") if isinstance(ref := source.get(kind), dict)]
+        if not named or not all(isinstance(ref.get("name"), str) and ref["name"] for ref in named):
             raise InvalidInput(
-                f"{field}.mappedEnvironmentVariables[{index}]", "needs a configMapRef or a secretRef"
+                f"{field}.mappedEnvironmentVariables[{index}]",
+                "needs a configMapRef or a secretRef with a name",
             )
-    for key in run.annotations:
-        _match(f"{field}.annotations", key, _QUALIFIED, "the key of an annotation")
-    taken: set[str] = set()
+    _check_annotations(f"{field}.annotations", run.annotations)
+    taken = set(_DATADOG if spec.datadog_integration_settings.mount_datadog_socket else ())
     for kind, mounts in (
         ("configurationFileMounts", run.configuration_file_mounts),
         ("secretFileMounts", run.secret_file_mounts),
@@ -142,15 +161,16 @@ def _check_values(spec: AlgorithmSpec, at: str) -> None:
 def _check_resources(resources: ComputeResources, at: str) -> None:
     for field, quantity in (("cpuLimit", resources.cpu_limit), ("memoryLimit", resources.memory_limit)):
         if quantity:
-            parse_quantity(f"{at}.{field}", quantity)
+            _check_quantity(f"{at}.{field}", field.removesuffix("Limit"), quantity)
     for field, quantities in (
         ("limits", resources.limits),
         ("requests", resources.requests),
         ("customResources", resources.custom_resources),
     ):
         for name, quantity in quantities.items():
-            _match(f"{at}.{field}", name, _QUALIFIED, "the name of a resource")
-            parse_quantity(f"{at}.{field}.{name}", quantity)
+            if not _is_resource(name):
+                raise InvalidInput(f"{at}.{field}", f"{name[:80]!r} is not the name of a resource")
+            _check_quantity(f"{at}.{field}.{name}", name, quantity)
     if resources.default_resource_quota:
         try:
             share = Decimal(resources.default_resource_quota)
@@ -158,6 +178,39 @@ def _check_resources(resources: ComputeResources, at: str) -> None:
             return  # upstream falls back to 0.1 (contract §3.2), and so does the materialization
         if not share.is_finite() or not 0 < share <= 1:
             raise InvalidInput(f"{at}.defaultResourceQuota", f"{share} is not above 0 and at most 1")
+
+
+def _check_quantity(at: str, name: str, quantity: str) -> None:
+    """`name` is that of the resource. Devices are counted whole, and there is no part of a byte."""
+    value = parse_quantity(at, quantity)
+    if "/" in name and value != int(value):
+        raise InvalidInput(at, f"{quantity[:64]!r} is not a whole number, which a device is counted in")
+    if name.startswith(_BYTES) and quantity.endswith(_FRACTIONS):
+        raise InvalidInput(
+            at, f"{quantity[:64]!r} is a part of a byte; {quantity[:64].rstrip('mun')}Mi may be meant"
+        )
+
+
+def _is_resource(name: str) -> bool:
+    """Of Kubernetes' own, or of a device, whose name tells whose it is."""
+    return name in _NATIVE or name.startswith("hugepages-") or ("/" in name and _is_qualified(name))
+
+
+def _is_qualified(name: str) -> bool:
+    """`name`, or `domain/name`."""
+    domain, slash, last = name.rpartition("/")
+    return bool(_NAME_PART.fullmatch(last) and (not slash or _SUBDOMAIN.fullmatch(domain)))
+
+
+def _check_annotations(at: str, annotations: Mapping[str, str]) -> None:
+    for key in annotations:
+        if not _is_qualified(key.lower()):  # the API server looks at them in lower case, unlike at labels
+            raise InvalidInput(at, f"{key[:80]!r} is not the key of an annotation")
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+    if size > _ANNOTATIONS:
+        raise InvalidInput(
+            at, f"have {size} bytes together, more than the {_ANNOTATIONS} that Kubernetes takes"
+        )
 
 
 def _check_variable(at: str, variable: Mapping[str, Any]) -> None:
@@ -168,6 +221,12 @@ def _check_variable(at: str, variable: Mapping[str, Any]) -> None:
         raise InvalidInput(f"{at}.value", "is not a string; write numbers and booleans in quotes")
     if variable.get("value") and variable.get("valueFrom"):
         raise InvalidInput(at, "has both value and valueFrom, only one may be given")
+    if "valueFrom" in variable:
+        source = variable["valueFrom"]
+        if not isinstance(source, dict) or len(source) != 1:
+            raise InvalidInput(
+                f"{at}.valueFrom", "is to name one source, such as a secretKeyRef, and no other"
+            )
 
 
 def _check_mounts(at: str, mounts: Mapping[str, Mapping[str, Any]], taken: set[str]) -> None:
@@ -181,6 +240,11 @@ def _check_mounts(at: str, mounts: Mapping[str, Mapping[str, Any]], taken: set[s
         if not isinstance(path, str) or not path or ":" in path:
             raise InvalidInput(
                 f"{at}.{source}.mountPath", f"{str(path)[:80]!r} is not a path in the container"
+            )
+        inside = mount.get("subPath", "")
+        if not isinstance(inside, str) or inside.startswith("/") or ".." in inside.split("/"):
+            raise InvalidInput(
+                f"{at}.{source}.subPath", f"{str(inside)[:80]!r} is not a path inside of the volume"
             )
         if name in taken or path in taken:
             raise InvalidInput(f"{at}.{source}", f"volume {name!r} at {path!r} is mounted twice")

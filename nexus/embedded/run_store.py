@@ -12,6 +12,7 @@ import msgspec
 from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
 from nexus.domain.run import Run, Stage
+from nexus.domain.verdict import Verdict
 from nexus.embedded.group_commit import GroupCommit, connect
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
 
@@ -35,6 +36,9 @@ CREATE TABLE IF NOT EXISTS payloads (id TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS heard (
     cluster TEXT NOT NULL, identity TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (cluster, identity)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verdicts (
+    cluster TEXT NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL, refusal TEXT NOT NULL, PRIMARY KEY (cluster, digest)
+) WITHOUT ROWID;
 """
 
 _UPSERT = """
@@ -46,6 +50,10 @@ INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDAT
 _HEAR = """
 INSERT INTO heard VALUES (?, ?, ?) ON CONFLICT (cluster, identity) DO UPDATE SET at = MAX(at, excluded.at)
 """
+
+_JUDGE = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)"
+_FORGET = "DELETE FROM verdicts WHERE at < ?"
+_REMEMBERED = timedelta(days=1)
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,7 +70,7 @@ class SqliteRunStore:
         self._reader = connect(path)
         self._reader.executescript(_SCHEMA)
         self._folded: dict[Partition, datetime] = {}
-        self._commits: GroupCommit[Sequence[Folded | Heard], None] = GroupCommit(path, _apply)
+        self._commits: GroupCommit[Sequence[Folded | Heard | Verdict], None] = GroupCommit(path, _apply)
 
     def close(self) -> None:
         self._commits.close()
@@ -160,8 +168,15 @@ class SqliteRunStore:
         rows = self._reader.execute("SELECT cluster, identity, at FROM heard ORDER BY cluster, identity")
         return [Heard(cluster, identity, _EPOCH + at * _MICRO) for cluster, identity, at in rows]
 
+    async def judged(self, verdicts: Sequence[Verdict]) -> None:
+        await self._commits.submit(verdicts)
 
-def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Heard]]) -> list[None]:
+    async def verdicts(self, cluster: str) -> list[Verdict]:
+        rows = self._reader.execute("SELECT digest, at, refusal FROM verdicts WHERE cluster = ?", (cluster,))
+        return [Verdict(cluster, digest, _EPOCH + at * _MICRO, refusal) for digest, at, refusal in rows]
+
+
+def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Heard | Verdict]]) -> list[None]:
     for together in items:
         heard = [
             (each.cluster, each.identity, (each.at - _EPOCH) // _MICRO)
@@ -169,6 +184,11 @@ def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Hea
             if isinstance(each, Heard)
         ]
         connection.executemany(_HEAR, heard)
+        for each in together:
+            if isinstance(each, Verdict):
+                at = (each.at - _EPOCH) // _MICRO
+                connection.execute(_JUDGE, (each.cluster, each.digest, at, each.refusal))
+                connection.execute(_FORGET, (at - _REMEMBERED // _MICRO,))
         item = [each for each in together if isinstance(each, Folded)]
         connection.executemany(_UPSERT, [_row(change.run) for change in item])
         connection.executemany(

@@ -40,7 +40,8 @@ class FolderTemplates(Templates):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._manifests = Manifests(folder)
-        self._deployed = _arrange(self._manifests.read())
+        self._told: frozenset[str] = frozenset()
+        self._deploy(_arrange(self._manifests.read()))
 
     def template(self, name: str) -> Template | None:
         return usable(self._deployed.templates.get(name))
@@ -66,7 +67,7 @@ class FolderTemplates(Templates):
                 OSError,
                 RuntimeError,
             ) as error:  # its watcher raises the second for what it does not know
-                _log.warning("folder_not_followed", folder=str(self._folder), problem=str(error))
+                _log.debug("folder_not_followed", folder=str(self._folder), problem=str(error))
             await asyncio.sleep(_PAUSE)
 
     async def _follow(self) -> None:
@@ -92,10 +93,17 @@ class FolderTemplates(Templates):
                 return
 
     async def _reload(self) -> None:
-        files = await asyncio.to_thread(self._manifests.read)
-        before, self._deployed = self._deployed, _arrange(files)
-        if before != self._deployed:
-            _log.info("manifests_reloaded", algorithms=self.names())
+        self._deploy(_arrange(await asyncio.to_thread(self._manifests.read)))
+
+    def _deploy(self, deployed: _Deployed) -> None:
+        """Each problem is logged when it is new: a folder that is away is looked for again and again."""
+        self._deployed = deployed
+        found = [*deployed.templates.values(), *deployed.workgroups.values(), *deployed.unreadable]
+        problems = frozenset(str(each) for each in found if isinstance(each, InvalidInput))
+        for problem in sorted(problems - self._told):
+            _log.warning("manifest_unusable", problem=problem)
+        self._told = problems
+        _log.debug("manifests_read", algorithms=self.names())
 
 
 def _arrange(files: Iterable[ManifestFile]) -> _Deployed:
@@ -115,7 +123,6 @@ def _arrange(files: Iterable[ManifestFile]) -> _Deployed:
             problem = InvalidInput(str(file.path), file.problem)
             deployed.unreadable.append(problem)
             lost.append((file, problem))
-            _log.warning("manifest_unreadable", problem=str(problem))
     for file, problem in lost:
         for kind, name in file.lost:
             (deployed.templates if kind == TEMPLATE else deployed.workgroups).setdefault(name, problem)
@@ -138,13 +145,10 @@ def _put(
             value = read(name, manifest.spec)
         except InvalidInput as error:
             value = InvalidInput(f"{path}: {error.field}", error.problem)
-    if isinstance(value, InvalidInput):
-        _log.warning("manifest_invalid", problem=str(value))
     if name in found and found[name] != value:
         value = InvalidInput(
             str(path), f"defines the {kind} {name} otherwise than {first}; remove one of them"
         )
-        _log.warning("manifest_twice", problem=str(value))
     found[name] = value
 
 

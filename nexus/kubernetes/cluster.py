@@ -46,6 +46,11 @@ class _Event(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class _Version(msgspec.Struct, frozen=True, rename="camel"):
+    git_version: str = ""
+
+
+_VERSION = msgspec.json.Decoder(_Version)
 _JOB = msgspec.json.Decoder(JobView)
 _PODS = msgspec.json.Decoder(Page[PodView])
 _EVENTS = msgspec.json.Decoder(Page[_Event])
@@ -85,6 +90,17 @@ class KubernetesCluster(Cluster):
         if status(answer).reason == "AlreadyExists" and (there := await self.get(job["metadata"]["name"])):
             return Created(there, fresh=False)
         raise refusal(answer)
+
+    async def judge(self, job: Mapping[str, Any]) -> None:
+        """A dry run, in which the API server also names members that it does not know."""
+        asked = path(self._jobs, dryRun="All", fieldValidation="Strict")
+        answer = await self._connection.request("POST", asked, encoded(job))
+        if answer.status != 201:
+            raise refusal(answer)
+
+    async def version(self) -> str:
+        body = await read(self._connection, "/version")
+        return "" if body is None else _VERSION.decode(body).git_version
 
     async def get(self, name: str) -> JobView | None:
         body = await read(self._connection, path(self._jobs, name))

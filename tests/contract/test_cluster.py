@@ -14,6 +14,7 @@ import pytest
 from nexus.domain.errors import Refused
 from nexus.domain.events import DeletionPolicy
 from nexus.domain.observed import JobView, PodView
+from nexus.domain.verdict import is_certain
 from nexus.ports import Change, Listed
 from tests.contract.clusters import (
     Bed,
@@ -162,6 +163,17 @@ async def test_a_malformed_job_is_refused_for_good(bed: Bed, job: dict[str, Any]
         await bed.cluster.create(job)
     assert refusal.value.status in {400, 422}
     assert refusal.value.final
+    with pytest.raises(Refused, match=reason) as verdict:
+        await bed.cluster.judge(job)
+    assert is_certain(verdict.value)
+
+
+async def test_a_job_is_judged_and_not_made(bed: Bed) -> None:
+    job = bed.succeeds()
+    await bed.cluster.judge(job)
+    assert await bed.cluster.get(job["metadata"]["name"]) is None
+    assert await bed.cluster.version() == await bed.cluster.version() != ""
+    assert (await bed.cluster.create(job)).fresh
 
 
 async def test_what_is_not_there(bed: Bed) -> None:

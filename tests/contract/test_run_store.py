@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from nexus.domain.blindness import Heard
 from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, encode_event, event_id
 from nexus.domain.run import Run, Stage, begin, fold
+from nexus.domain.verdict import Verdict
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.ports import Folded, FoldedFact, Partition, RunFilter
 from tests.contract.at_once import AtOnce
@@ -227,3 +228,17 @@ async def test_a_cluster_that_got_the_name_of_another_is_heard_by_itself(store):
 async def test_hearing_nothing_changes_nothing(store):
     await store.hear([])
     assert await store.heard() == []
+
+
+async def test_the_last_word_of_a_cluster_stands(store):
+    now = datetime.now(UTC).replace(microsecond=0)
+    await store.judged([Verdict("eu", "a", now, "no such field"), Verdict("eu", "b", now)])
+    await store.judged([Verdict("us", "a", now, "too large")])
+    await store.judged([Verdict("eu", "a", now + timedelta(seconds=1)), Verdict("eu", "c", now, "ü" * 5000)])
+    assert sorted(await store.verdicts("eu"), key=lambda verdict: verdict.digest) == [
+        Verdict("eu", "a", now + timedelta(seconds=1)),
+        Verdict("eu", "b", now),
+        Verdict("eu", "c", now, "ü" * 5000),
+    ]
+    assert await store.verdicts("us") == [Verdict("us", "a", now, "too large")]
+    assert await store.verdicts("asia") == []

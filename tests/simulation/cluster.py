@@ -99,6 +99,13 @@ class SimulatedCluster(Cluster):
         if (job := self._model.job(name)) and job.metadata.uid == uid:
             self._model.lose(name)
 
+    async def judge(self, job: Mapping[str, Any]) -> None:
+        """It takes every Job: what it refuses, it refuses for the moment."""
+        await self._network.read(self._port, lambda: None)
+
+    async def version(self) -> str:
+        return await self._network.read(self._port, lambda: "simulated")
+
     async def get(self, name: str) -> JobView | None:
         return await self._network.read(self._port, lambda: self._model.job(name))
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
 from nexus.domain.run import Run, Stage
+from nexus.domain.verdict import Verdict
 from nexus.ports import Claim, Folded, FoldedFact, HistoryEntry, Partition, RunFilter, StoredPayload
 from tests.simulation.network import Network
 
@@ -26,6 +27,7 @@ class Projections:
         self.entries: dict[str, dict[str, FoldedFact]] = defaultdict(dict)
         self.payloads: dict[str, bytes] = {}
         self.heard: dict[tuple[str, str], datetime] = {}
+        self.verdicts: dict[tuple[str, str], Verdict] = {}
         self.folded: dict[Partition, datetime] = {}
         self.advanced: Callable[[Mapping[Partition, datetime]], None] = lambda _: None
         """Called before each step of the watermark."""
@@ -165,6 +167,15 @@ class SimulatedRunStore:
 
     async def heard(self) -> list[Heard]:
         return await self._read(lambda: [Heard(*key, at) for key, at in sorted(self._there.heard.items())])
+
+    async def judged(self, verdicts: Sequence[Verdict]) -> None:
+        said = {(each.cluster, each.digest): each for each in verdicts}
+        await self._network.change("store", "", lambda: self._there.verdicts.update(said))
+
+    async def verdicts(self, cluster: str) -> list[Verdict]:
+        return await self._read(
+            lambda: [verdict for verdict in self._there.verdicts.values() if verdict.cluster == cluster]
+        )
 
     async def _read(self, effect: Callable[[], object]) -> object:
         return await self._network.read("store", effect)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from api.services import Services
+from api.verdicts import Verdicts
 from nexus.domain.diagnosis import GRACES
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.garbage import Keeping
@@ -182,6 +183,7 @@ class Installation(Tasks):
             "inline_limit": 1024,
             "max_body": 1024,
             "materializer": MATERIALIZER,
+            "verdicts": Verdicts(self.store, {CLUSTER}, self.clock),
         }
         return Services(**(usual | fields))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from datetime import datetime
 from typing import Any
 
-from nexus.domain.errors import NexusError, OutcomeUnknown, Unavailable
+from nexus.domain.errors import NexusError, OutcomeUnknown, Refused, Unavailable
 from nexus.domain.events import DeletionPolicy
 from nexus.domain.observed import JobView, PodView
 from nexus.ports import Change, Cluster, Created, Listed
@@ -27,6 +27,11 @@ class SimulatedCluster(ClusterModel, Cluster):
         self.outcomes: Iterator[NexusError | None] = iter(())
         self.asked: list[tuple[datetime, dict[str, Any]]] = []
         """Every manifest that `create` was called with, and when."""
+        self.judged: list[dict[str, Any]] = []
+        """Every manifest that `judge` was called with."""
+        self.verdict: Callable[[Mapping[str, Any]], Refused | None] = lambda _: None
+        """What it says to a Job in advance."""
+        self.release = "1.0"
 
     @property
     def placed(self) -> list[str]:
@@ -54,6 +59,16 @@ class SimulatedCluster(ClusterModel, Cluster):
         if error:
             raise error
         return created
+
+    async def judge(self, job: Mapping[str, Any]) -> None:
+        await self._reached()
+        self.judged.append(dict(job))
+        if error := self.verdict(job):
+            raise error
+
+    async def version(self) -> str:
+        await self._reached()
+        return self.release
 
     async def get(self, name: str) -> JobView | None:
         await self._reached()

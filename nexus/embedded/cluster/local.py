@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from nexus import __version__
 from nexus.domain.errors import OutcomeUnknown, Unavailable
 from nexus.domain.events import DeletionPolicy
 from nexus.domain.job import encoded
@@ -105,6 +106,13 @@ class LocalCluster:
             record = Record(stored, manifest, self._versions)
             making = self._making[name] = asyncio.create_task(self._make(record))
         return Created(await asyncio.shield(making), fresh=fresh)
+
+    async def judge(self, job: Mapping[str, Any]) -> None:
+        parse(job)
+        encoded(job)
+
+    async def version(self) -> str:
+        return __version__
 
     async def get(self, name: str) -> JobView | None:
         record = self._refreshed(name)
