@@ -1,4 +1,4 @@
-"""What the clusters said to the Jobs of what is deployed, as it was a moment ago: no submission reads the store for it."""
+"""The verdicts of clusters on what is deployed, read every two seconds: no submission reads the store for them."""
 
 from __future__ import annotations
 

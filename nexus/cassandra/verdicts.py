@@ -1,4 +1,4 @@
-"""What clusters said to Jobs in advance: a small partition for each cluster, the last word stands."""
+"""Verdicts of clusters on Jobs: a small partition for each cluster, the last one stands."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""What a cluster says to the Job of an algorithm as it is deployed, before anybody submits a run of it."""
+"""Whether a cluster would refuse the Job of an algorithm as it is deployed, before anybody submits a run of it."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -17,11 +16,11 @@ from nexus.domain.template import AlgorithmSpec, Template, Workgroup, WorkgroupS
 __all__ = ["ASKED_AGAIN", "Verdict", "digest", "is_certain", "sample"]
 
 ASKED_AGAIN = timedelta(minutes=1)
-"""After which a cluster that refused a Job is asked once more: its mind may have changed."""
+"""After which a cluster that would refuse a Job is asked once more: the reason may have been mended."""
 _HOLDS = 10 * ASKED_AGAIN
-"""A refusal that nobody has heard for so long may be one that nobody can ask about any more."""
+"""A refusal counts for so long after it was last repeated: where no scheduler asks any more, nobody would learn of its end."""
 _OF_THE_MOMENT = re.compile(r"denied the request|does not support dry run|failed calling webhook")
-"""Words of webhooks: these judge by more than the Job, or cannot be asked in advance."""
+"""Of webhooks: they judge by more than the Job, or take no part in a dry run."""
 
 _SAMPLE = "00000000-0000-7000-8000-000000000000"
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -41,16 +40,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def digest(algorithm: str, spec: AlgorithmSpec, placement: WorkgroupSpec) -> str:
     """The same for what makes the same Jobs. Overrides that change something are another, which nobody has judged."""
-    return fingerprint(algorithm, _encode(_given(spec)), _encode(_given(placement)))
-
-
-def _given(section: msgspec.Struct) -> dict[str, Any]:
-    """Without sections that are empty: whether these are written depends on how the value was made."""
-    members = {name: getattr(section, name) for name in section.__struct_fields__}
-    plain = {
-        name: _given(value) if isinstance(value, msgspec.Struct) else value for name, value in members.items()
-    }
-    return {name: value for name, value in plain.items() if value not in ("", None, {}, [])}
+    return fingerprint(algorithm, _encode(spec), _encode(placement))
 
 
 def sample(template: Template, workgroup: Workgroup, now: datetime) -> RunRequested:
@@ -69,5 +59,5 @@ def sample(template: Template, workgroup: Workgroup, now: datetime) -> RunReques
 
 
 def is_certain(refused: Refused) -> bool:
-    """Whether the Job itself is what was refused: not so for a quota, a missing right, an overload or a webhook's mood."""
+    """Whether the Job itself is what was refused: not so for a quota, a missing right, an overload or a webhook."""
     return refused.status in {400, 413, 422} and not _OF_THE_MOMENT.search(refused.reason)

@@ -1,4 +1,4 @@
-"""Asks a cluster in advance what it says to the Jobs of what is deployed for it: the rules are the API server's."""
+"""Judges the Jobs of what is deployed for a cluster by a dry run: the rules are the API server's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PAYLOAD = "http://payload.invalid/"
 class Judge:
     """Each version of a template with its workgroup is asked about once, one that is refused again and again.
 
-    All are asked about anew when the cluster has another version, and when it was away: it may be another server.
+    All are asked about anew when the cluster has another version, or was unreachable: it may be another server.
     """
 
     def __init__(

@@ -76,7 +76,7 @@ class Reconciler:
         placed = await self._store.running(watermark - self._patience.vanished, _PAGE, self._looked_until)
         # One page at a time, round and round: thousands of Jobs that run for days are looked at all the same.
         self._looked_until = placed[-1].id if len(placed) == _PAGE else ""
-        verdicts = await asyncio.gather(
+        decided_on = await asyncio.gather(
             *(
                 self._oversight.look(run, watermark, now)
                 if here.get(run.request.cluster) == run.cluster_id
@@ -84,7 +84,7 @@ class Reconciler:
                 for run in placed
             )
         )
-        await self._journal.append(event for event in verdicts if event)
+        await self._journal.append(event for event in decided_on if event)
 
     async def _listen(self) -> Mapping[str, str]:
         """The identities of the clusters that answer now, by name. Everybody may know when each was last heard."""

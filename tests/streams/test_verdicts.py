@@ -131,7 +131,7 @@ async def test_another_version_of_the_cluster_is_asked_anew(judging):
     assert await judging.look() == 1
 
 
-async def test_a_cluster_that_was_away_is_asked_anew(judging):
+async def test_a_cluster_that_was_unreachable_is_asked_anew(judging):
     await judging.look()
     judging.cluster.away = True
     with pytest.raises(Unavailable):
