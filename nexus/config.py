@@ -13,7 +13,7 @@ import yaml
 
 from nexus.domain.duration import format_duration, parse_duration
 from nexus.domain.errors import ConfigError, InvalidInput
-from nexus.domain.payload import DEFAULT_TENANT
+from nexus.domain.payload import DEFAULT_TENANT, LONGEST_KEY, SHORTEST_KEY
 from nexus.domain.quantity import whole_units
 from nexus.upstream_settings import translated
 
@@ -21,7 +21,6 @@ __all__ = ["NEVER", "Config", "Grace", "Patience", "Secret", "Size", "Span", "lo
 
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
-_LONGEST_SECRET = 64
 _MICRO = timedelta(microseconds=1)
 
 
@@ -47,7 +46,7 @@ class Secret(str):
 
 
 class SigningKey(Secret):
-    """At most 64 bytes, which is all that BLAKE2b takes."""
+    """32 to 64 bytes, or none."""
 
     __slots__ = ()
 
@@ -86,7 +85,7 @@ class Payload(_Section, frozen=True):
     tenant_id: str = DEFAULT_TENANT
     """The tenant in payload URLs (`tid`), part of what is signed."""
     sign_secret: SigningKey = SigningKey()
-    """Signs payload URLs; empty: a random one, kept in the state folder."""
+    """Signs payload URLs, 32 to 64 bytes; empty: a random one, kept in the state folder."""
 
 
 class Log(_Section, frozen=True):
@@ -492,8 +491,10 @@ def _parse(kind: type, text: str) -> object:
     if kind is Secret:
         return Secret(text)
     if kind is SigningKey:
-        if len(text.encode()) > _LONGEST_SECRET:
-            raise ValueError(f"has more than {_LONGEST_SECRET} bytes")
+        if text and not SHORTEST_KEY <= len(text.encode()) <= LONGEST_KEY:
+            raise ValueError(
+                f"needs {SHORTEST_KEY} to {LONGEST_KEY} bytes: write a random one, such as `openssl rand -base64 32` prints"
+            )
         return SigningKey(text)
     if kind is Path:
         return Path(text)

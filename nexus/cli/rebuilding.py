@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from nexus.cli.state import open_log
 from nexus.composition.engines import Engines
 from nexus.composition.provision import make_tables
 from nexus.config import Config, load
-from nexus.domain.errors import ConfigError
+from nexus.domain.errors import ConfigError, Unavailable
 from nexus.embedded.group_commit import connect
+from nexus.embedded.private import sync_folder
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from nexus.ports import RunFilter
@@ -74,14 +74,24 @@ async def _rebuild_file(folder: StateFolder, config: Path | None) -> int:
                 records = await fold(log, store, "rebuilding")
         _settle(folder.projections)
         fresh.replace(folder.projections)
-        _sync(folder.root)
+        sync_folder(folder.root)
     return records
 
 
 def _settle(database: Path) -> None:
-    """Empty its write-ahead log before the file goes: SQLite would play what is left of it into the next one."""
-    with contextlib.suppress(sqlite3.Error), closing(connect(database)) as damaged_or_not:
-        damaged_or_not.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """Empty its write-ahead log before the file goes: SQLite would play what is left of it into the next one.
+
+    Raises Unavailable where that cannot be done, such as on a full disk: the log still holds what was folded last.
+    """
+    try:
+        with closing(connect(database)) as damaged_or_not:
+            damaged_or_not.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.OperationalError as error:
+        raise Unavailable(
+            f"{database} cannot be written ({error}), and is kept: check the disk's space and permissions"
+        ) from None
+    except sqlite3.DatabaseError:
+        pass  # it is damaged, and is made anew for that
     for file in _companions(database):
         file.unlink(missing_ok=True)
 
@@ -94,12 +104,3 @@ def _remove(database: Path) -> None:
 def _companions(database: Path) -> Iterator[Path]:
     for suffix in ("-wal", "-shm"):
         yield database.with_name(database.name + suffix)
-
-
-def _sync(folder: Path) -> None:
-    """Make the new name durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

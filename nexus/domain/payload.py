@@ -14,9 +14,24 @@ import msgspec
 
 from nexus.domain.duration import whole_seconds
 
-__all__ = ["Grant", "PayloadSigner", "content_hash", "payload_key", "payload_path", "sign", "verify"]
+__all__ = [
+    "LONGEST_KEY",
+    "SHORTEST_KEY",
+    "Grant",
+    "PayloadSigner",
+    "content_hash",
+    "payload_key",
+    "payload_path",
+    "sign",
+    "verify",
+]
 
 DEFAULT_TENANT = "00000000-0000-0000-0000-000000000000"
+
+SHORTEST_KEY = 32
+"""Bytes of a key that signs addresses: as many as the signature has."""
+LONGEST_KEY = 64
+"""Bytes, which is all that BLAKE2b takes."""
 
 
 class Grant(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from nexus.domain.errors import InvalidInput, Unavailable
+from nexus.embedded.private import make_file
 
 __all__ = ["GroupCommit", "connect"]
 
@@ -18,7 +19,11 @@ Result = TypeVar("Result")
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection in WAL mode that waits for the disk at each commit: what was committed survives a power cut."""
+    """A connection in WAL mode that waits for the disk at each commit: what was committed survives a power cut.
+
+    The file is made where it is missing; SQLite gives its companions the same mode.
+    """
+    make_file(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from nexus.domain.errors import Unavailable
+from nexus.embedded.private import make_folder
 from nexus.ports import StoredPayload
 
 __all__ = ["FolderPayloadStore"]
@@ -61,7 +62,8 @@ def _beyond(root: Path, after: str) -> Iterator[StoredPayload]:
 
 def _write_durably(path: Path, body: bytes) -> None:
     """The file is there whole or not at all, and stays after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent.parent)
+    make_folder(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:

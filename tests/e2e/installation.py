@@ -86,7 +86,7 @@ class Installation(NexusClient):
             "kubernetes__namespace": self.name,
             "cassandra__replicas": "1",
             "placement__installation": self.name,
-            "payload__sign_secret": "a secret of tests",
+            "payload__sign_secret": "a secret of tests, and of tests only",
             "log__run_partitions": "8",
             "log__request_partitions": "8",
             **settings,

@@ -202,7 +202,7 @@ def test_answers_of_another_server(status, body, words):
 
 def test_configuration_is_shown_without_its_secrets(tmp_path):
     file = tmp_path / "nexus.yaml"
-    file.write_text("http: {port: 9000}\npayload: {sign-secret: hush}\n")
+    file.write_text("http: {port: 9000}\npayload: {sign-secret: hush-hush-hush-hush-hush-hush-hush}\n")
     shown = nexus("config", "--config", file, env={"NEXUS__CLUSTER__SLOTS": "7"})
     assert "hush" not in shown.stdout
     tree = yaml.safe_load(shown.stdout)

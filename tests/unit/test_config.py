@@ -59,7 +59,12 @@ def test_a_flag_that_is_not_given_overrides_nothing():
         ("throttle: {rate: 0.5}", "throttle", "rate", 0.5),
         ("throttle: {rate: 5}", "throttle", "rate", 5.0),
         ("logging: {level: debug, format: console}", "logging", "format", "console"),
-        ("payload: {sign_secret: hush}", "payload", "sign_secret", "hush"),
+        (
+            "payload: {sign_secret: hush-hush-hush-hush-hush-hush-hush}",
+            "payload",
+            "sign_secret",
+            "hush-hush-hush-hush-hush-hush-hush",
+        ),
     ],
 )
 def test_values_are_read_in_their_units(file, content, section, key, value):
@@ -224,16 +229,18 @@ def test_a_wrong_value_of_a_former_name_is_named_with_both():
 # --- secrets
 
 
-@pytest.mark.parametrize("secret", ["hush" + 61 * "x", 33 * "\N{LATIN SMALL LETTER E WITH ACUTE}"])
-def test_a_secret_is_never_part_of_an_error(file, secret):
+@pytest.mark.parametrize(
+    "secret", ["hush", 31 * "x", "hush" + 61 * "x", 33 * "\N{LATIN SMALL LETTER E WITH ACUTE}"]
+)
+def test_a_secret_of_the_wrong_length_is_refused_and_never_part_of_the_error(file, secret):
     path = file(f"payload: {{sign_secret: {secret}}}")
-    with pytest.raises(ConfigError, match=r"^payload\.sign_secret: ") as caught:
+    with pytest.raises(ConfigError, match=r"^payload\.sign_secret: needs 32 to 64 bytes") as caught:
         load(path, {})
     assert secret not in str(caught.value).replace(str(path), "")
 
 
 def test_secrets_are_hidden_where_the_configuration_is_shown():
-    tree = shown(load(None, {"NEXUS__PAYLOAD__SIGN_SECRET": "hush"}))
+    tree = shown(load(None, {"NEXUS__PAYLOAD__SIGN_SECRET": "hush-hush-hush-hush-hush-hush-hush"}))
     assert tree["payload"]["sign_secret"] == "***"
     assert "hush" not in str(tree)
     assert shown(Config())["payload"]["sign_secret"] == ""

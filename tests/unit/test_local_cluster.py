@@ -350,6 +350,25 @@ async def test_an_owner_that_is_killed(
     assert [c.reason for c in lost.status.conditions if c.type == "DisruptionTarget"] == ["DeletionByPodGC"]
 
 
+async def test_an_end_that_does_not_fit_on_the_disk_is_written_when_it_does(
+    cluster: LocalCluster, root: Path, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    made = await cluster.create(shell(f"until [ -e {go} ]; do sleep 0.01; done"))
+    await said_to_run(root)
+    state = read_state(str(root / "jobs" / made.job.metadata.uid))
+    assert state is not None
+    owner = psutil.Process(state["owner"]["pid"])
+    unlimited = owner.rlimit(psutil.RLIMIT_FSIZE)
+    owner.rlimit(psutil.RLIMIT_FSIZE, (1, unlimited[1]))
+    go.touch()
+    await dead(state["process"]["pid"])
+    owner.rlimit(psutil.RLIMIT_FSIZE, unlimited)
+    view = await ended(cluster, made.job.metadata.name)
+    assert view.status.succeeded == 1
+    assert len(await cluster.pods(made.job.metadata.name)) == 1
+
+
 async def test_an_owner_that_dies_while_nexus_is_away(root: Path, tmp_path: Path) -> None:
     script = f"echo $$ $PPID >> {tmp_path}/log; [ -e {tmp_path}/go ] || sleep 60"
     manifest = shell(script, "lost", podFailurePolicy=IGNORE_DISRUPTION)

@@ -84,7 +84,7 @@ def _spawn(command: list[str], environment: dict[str, str], path: str, log: str)
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, log, writing, 0o644),
+                (os.POSIX_SPAWN_OPEN, 1, log, writing, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setpgroup=0,

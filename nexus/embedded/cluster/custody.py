@@ -38,7 +38,7 @@ async def remove(folder: Path, uid: str) -> None:
     except FileNotFoundError:
         return
     try:
-        (folder / DELETED).touch()
+        (folder / DELETED).touch(mode=0o600)
         await _evict(folder, lock)
         state = read_state(str(folder))
         if state is None or state["owner"] is not None:  # the owner did not go in order: its command may live

@@ -45,6 +45,7 @@ def _bind(number: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(EVENTS)  # noqa: PTH108 - what a killed Nexus left
     listening.bind(EVENTS)
+    os.chmod(EVENTS, 0o600)  # noqa: PTH101
     listening.close()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nexus.domain.errors import Unavailable
 from nexus.embedded.cluster.work_order import Order
+from nexus.embedded.private import make_file
 
 __all__ = ["Launching"]
 
@@ -53,6 +54,7 @@ class Launching:
 
     async def _spawn(self, *bind: int) -> asyncio.subprocess.Process:
         """Ready when this returns. Raises Unavailable."""
+        make_file(self._root / "owners.log")
         with (self._root / "owners.log").open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "nexus.embedded.cluster.launcher"),

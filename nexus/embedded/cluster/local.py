@@ -27,6 +27,7 @@ from nexus.embedded.cluster.scheduling import Scheduling
 from nexus.embedded.cluster.status import stamp
 from nexus.embedded.cluster.watchers import Watchers
 from nexus.embedded.cluster.work_order import Order
+from nexus.embedded.private import make_folder
 from nexus.ports import Change, Created, Listed
 
 __all__ = ["LocalCluster"]
@@ -67,7 +68,8 @@ class LocalCluster:
     async def start(self) -> None:
         """Take up every Job where it stands. Raises Unavailable when no process can be started."""
         jobs = self._root / "jobs"
-        jobs.mkdir(parents=True, exist_ok=True)
+        make_folder(self._root)
+        make_folder(jobs)
         self._manifests = Manifests(self._root / "manifests.db")
         self._identity = self._manifests.identity()
         self._scheduling = Scheduling(self._root, self._slots, self._order, self._watchers.publish)

@@ -38,6 +38,7 @@ EVENTS = "events.sock"
 
 _KEPT_PODS = 20  # of a Job that is tried again and again; the logs of older ones go with them
 _FIRST_LOOK = 0.1
+_DISK_PAUSE = 1.0  # seconds until a state that could not be written is written again
 _MEMORY_INTERVAL = 0.2
 _MEMORY_SHARE = 20  # looking at memory takes at most one part in so many of the time
 
@@ -253,6 +254,17 @@ class _Owner:
     def _save(self) -> None:
         if self._ended:
             self._state["owner"] = None
-        write_state(self._folder, self._state)
+        while not self._written():
+            self._wait(time.time() + _DISK_PAUSE)
         with contextlib.suppress(OSError):  # nobody listens, or not now: the adapter looks again by itself
             self._events.sendto(self._order["name"].encode(), EVENTS)
+
+    def _written(self) -> bool:
+        """False where the disk is full, say: what is known here alone is kept until it can be written."""
+        try:
+            write_state(self._folder, self._state)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return False
+        return True

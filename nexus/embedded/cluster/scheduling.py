@@ -135,7 +135,7 @@ class Scheduling:
         order = self._order_of(record)
         folder = self.folder(record)
         order["again"] = folder.exists()
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         self._launching.send(order)
         return order
 
@@ -146,7 +146,7 @@ class Scheduling:
         state = new_state(self._order_of(record)) | {"pods": []}
         state["job"]["failed"] = 1
         fail(state, *DEADLINE_EXCEEDED, stamp())
-        self.folder(record).mkdir(exist_ok=True)
+        self.folder(record).mkdir(mode=0o700, exist_ok=True)
         write_state(str(self.folder(record)), state)
         del self._pending[record.name]
         self._publish(self._read(record))

@@ -5,6 +5,7 @@ Appending is far cheaper than replacing a file: a rename makes the file system w
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -36,16 +37,26 @@ def read_state(folder: str) -> State | None:
 
 
 def write_state(folder: str, state: State) -> None:
-    """Raises FileNotFoundError when the folder is gone: the Job was deleted."""
+    """Raises FileNotFoundError when the folder is gone: the Job was deleted. After another OSError the state before counts."""
     path = f"{folder}/state"
     line = b"\n" + json.dumps(state).encode() + b"\n"  # the first ends what a killed writer left
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         if os.fstat(file).st_size < _LONGEST:
-            os.write(file, line)
+            _write(file, line)
             return
     finally:
         os.close(file)
-    with open(f"{path}.new", "wb") as whole:  # noqa: PTH123
-        whole.write(line)
+    whole = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        _write(whole, line)
+        os.fsync(whole)
+    finally:
+        os.close(whole)
     os.replace(f"{path}.new", path)  # noqa: PTH105
+
+
+def _write(file: int, line: bytes) -> None:
+    """The rest of a full disk takes only a part of the line, and does not call that an error."""
+    if os.write(file, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
