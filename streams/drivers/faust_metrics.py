@@ -31,16 +31,17 @@ _COUNTS: dict[str, tuple[str, Callable[[Monitor], float]]] = {
 
 
 class _Apps(Collector):
-    """By the consumer group that each app is a member of. A count begins anew with its app."""
+    """By the consumer group that each app is a member of, several of one together. A count begins anew with its app."""
 
     def __init__(self) -> None:
-        self.running: dict[str, faust.App] = {}
+        self.running: list[tuple[str, faust.App]] = []
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         for name, (meaning, count) in _COUNTS.items():
             family = CounterMetricFamily(name, meaning, labels=["consumers"])
-            for consumers, app in self.running.items():
-                family.add_metric([consumers], count(app.monitor))
+            for consumers in sorted({consumers for consumers, _ in self.running}):
+                members = (app for group, app in self.running if group == consumers)
+                family.add_metric([consumers], sum(count(app.monitor) for app in members))
             yield family
 
 
@@ -51,8 +52,9 @@ REGISTRY.register(_apps)
 @contextmanager
 def counted(consumers: str, app: faust.App) -> Iterator[None]:
     """Show the counts of this app for as long as it works."""
-    _apps.running[consumers] = app
+    member = (consumers, app)
+    _apps.running.append(member)
     try:
         yield
     finally:
-        del _apps.running[consumers]
+        _apps.running.remove(member)
