@@ -133,6 +133,8 @@ class Kafka(_Section, frozen=True):
     """Of the topics that `nexus topics` makes."""
     min_insync_replicas: Annotated[int, msgspec.Meta(ge=1, le=7)] = 2
     """How many replicas have a record before its append counts as done."""
+    prefix: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,60}$")] = "nexus"
+    """What the names of the topics begin with: installations with one of their own share brokers."""
     retention: Span = Span(days=90)
     """How long requests and facts are kept: the audit, and what projections can be rebuilt from."""
 

@@ -39,6 +39,7 @@ from nexus.journal import Journal
 from nexus.kafka.client import connection
 from nexus.kafka.event_log import KafkaEventLog
 from nexus.kafka.groups import commit
+from nexus.kafka.names import Names
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
@@ -180,10 +181,14 @@ class Engines:
             )
         brokers = connection(self.config.kafka)
         if consumers is None:
-            return KafkaDriver(brokers, topics, processor, consumers=None, clock=self.machine.clock)
+            return KafkaDriver(
+                brokers, topics, processor, consumers=None, clock=self.machine.clock, names=self._names
+            )
         group = self._group(consumers)
         driver = FaustDriver if by_cluster else KafkaDriver
-        return driver(brokers, topics, processor, consumers=group, clock=self.machine.clock)
+        return driver(
+            brokers, topics, processor, consumers=group, clock=self.machine.clock, names=self._names
+        )
 
     @property
     def ledgers(self) -> str:
@@ -192,10 +197,16 @@ class Engines:
 
     async def begin_at(self, offsets: Mapping[Partition, int]) -> None:
         """Let the ledgers of these projections, none of which runs yet, begin there."""
-        await commit(connection(self.config.kafka), self._group(self.ledgers), offsets)
+        there = {Partition(self._names.there(at.topic), at.number): offset for at, offset in offsets.items()}
+        await commit(connection(self.config.kafka), self._group(self.ledgers), there)
 
     def _group(self, consumers: str) -> str:
-        return f"{self.config.placement.installation}.{consumers}"
+        return self._names.group(f"{self.config.placement.installation}.{consumers}")
+
+    @property
+    def _names(self) -> Names:
+        """Of the topics on the brokers."""
+        return Names(self.config.kafka.prefix)
 
     async def store(self) -> RunStore:
         if self._store is None and self._on_cassandra:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from nexus.config import Kafka
 from nexus.domain.errors import ConfigError
 from nexus.domain.topics import NewRecord
 from nexus.kafka.appending import Appender
 from nexus.kafka.client import connection
+from nexus.kafka.names import Names
 from nexus.kafka.offset_reader import Reader
 from nexus.ports import Position, Record
 
@@ -22,9 +25,11 @@ class KafkaEventLog:
     """
 
     def __init__(self, kafka: Kafka, fixed: Mapping[str, int]) -> None:
-        self._fixed = fixed
+        self._names = Names(kafka.prefix)
+        self._usual = self._names == Names()
+        self._fixed = {self._names.there(topic): partitions for topic, partitions in fixed.items()}
         arguments = connection(kafka)
-        self._appender = Appender(arguments, fixed)
+        self._appender = Appender(arguments, self._fixed)
         self._reader = Reader(arguments)
 
     async def start(self) -> None:
@@ -42,19 +47,32 @@ class KafkaEventLog:
         await self._reader.close()
 
     async def append(self, records: Sequence[NewRecord]) -> list[Position]:
-        return await self._appender.append(records)
+        if self._usual:
+            return await self._appender.append(records)
+        there = [msgspec.structs.replace(record, topic=self._names.there(record.topic)) for record in records]
+        return [self._here(position) for position in await self._appender.append(there)]
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
-        return await self._reader.read(topic, partition, offset, limit)
+        records = await self._reader.read(self._names.there(topic), partition, offset, limit)
+        if self._usual:
+            return records
+        return [record._replace(position=self._here(record.position)) for record in records]
 
     async def topics(self) -> Mapping[str, int]:
-        return await self._reader.topics()
+        """Those of this installation, and with the usual prefix every other too."""
+        there = await self._reader.topics()
+        if self._usual:
+            return there
+        return {self._names.here(name): count for name, count in there.items() if self._names.ours(name)}
 
     async def end(self, topic: str, partition: int) -> int:
-        return await self._reader.end(topic, partition)
+        return await self._reader.end(self._names.there(topic), partition)
+
+    def _here(self, position: Position) -> Position:
+        return position._replace(topic=self._names.here(position.topic))
 
     async def _check(self) -> None:
-        there = await self.topics()
+        there = await self._reader.topics()
         for topic, partitions in self._fixed.items():
             if topic not in there:
                 raise ConfigError(f"Kafka has no topic {topic}: make it with `nexus topics`")

@@ -13,6 +13,7 @@ from nexus.config import Config, Span
 from nexus.domain.duration import parse_duration
 from nexus.domain.errors import ConfigError
 from nexus.kafka.admin import Admin, Topic
+from nexus.kafka.names import Names
 
 __all__ = ["Finding", "Wanted", "apply", "wanted"]
 
@@ -68,7 +69,7 @@ def wanted(config: Config, clusters: Sequence[str], *, brokers: int | None = Non
     return [
         Wanted(
             Topic(
-                name.format(cluster=cluster),
+                Names(kafka.prefix).there(name.format(cluster=cluster)),
                 int(_value(definition.partitions, config)),
                 replicas,
                 settings | {"retention.ms": _milliseconds(definition, config)} | definition.settings,

@@ -16,11 +16,13 @@ from faust.app.base import BootStrategy
 from faust.exceptions import FaustError
 
 from nexus.backoff import Backoff
+from nexus.kafka.names import Names
 from nexus.ports import Partition
 from streams.drivers.faust_metrics import counted
 from streams.drivers.inbox import Gap, Inbox
 from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, Membership
 from streams.drivers.progress import Progress
+from streams.drivers.renaming import Renaming
 from streams.processor import Clock, Processor
 
 __all__ = ["FaustDriver"]
@@ -28,6 +30,7 @@ __all__ = ["FaustDriver"]
 _log = structlog.get_logger(__name__)
 
 _NEVER = timedelta(days=24)
+_USUAL = Names()
 
 
 class _Crashed(Exception):
@@ -60,6 +63,7 @@ class FaustDriver:
         clock: Clock,
         batch: int = 500,
         skew: timedelta = ALLOWED_SKEW,
+        names: Names = _USUAL,
     ) -> None:
         self._connection = connection
         self._topics = topics
@@ -68,6 +72,7 @@ class FaustDriver:
         self._clock = clock
         self._batch = batch
         self._skew = skew
+        self._names = names
         self._progress = Progress(consumers, clock)
         self._gaps: dict[Partition, int] = {}
 
@@ -89,9 +94,14 @@ class FaustDriver:
 
     async def _consume(self, app: faust.App) -> None:
         """For as long as one app works."""
-        inbox = Inbox(app, self._topics, self._batch, self._gaps)
+        inbox = Inbox(app, self._topics, self._batch, self._gaps, self._names)
         membership = Membership(
-            inbox, self._topics, self._processor, self._consumers, self._progress, self._skew
+            Renaming(inbox, self._names),
+            self._topics,
+            self._processor,
+            self._consumers,
+            self._progress,
+            self._skew,
         )
 
         async def revoked(*_: object, **__: object) -> None:

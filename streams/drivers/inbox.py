@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 import faust
 from aiokafka import TopicPartition  # type: ignore[import-untyped]  # no py.typed
 
+from nexus.kafka.names import Names
 from nexus.ports import Partition, Position, Record
 from streams.drivers.membership import TICK
 
@@ -59,16 +60,19 @@ class Inbox:
     `gaps` remembers it, and then it is let through.
     """
 
-    def __init__(self, app: faust.App, topics: Sequence[str], batch: int, gaps: dict[Partition, int]) -> None:
+    def __init__(
+        self, app: faust.App, topics: Sequence[str], batch: int, gaps: dict[Partition, int], names: Names
+    ) -> None:
         self._app = app
         self._batch = batch
         self._gaps = gaps
+        self._names = names
         self._messages: asyncio.Queue[_Message] = asyncio.Queue(batch)
         self._generation: int | None = None
         self._revoked: int | None = None
         self._next: dict[Partition, int] = {}
         channel = app.topic(
-            *topics,
+            *(names.there(topic) for topic in topics),
             key_type=bytes,
             value_type=bytes,
             key_serializer="raw",
@@ -117,7 +121,7 @@ class Inbox:
             return []
         while len(messages) < self._batch and not self._messages.empty():
             messages.append(self._messages.get_nowait())
-        return [_record(message) for message in messages if self._is_next(message)]
+        return [self._record(message) for message in messages if self._is_next(message)]
 
     def _is_next(self, message: _Message) -> bool:
         at = Partition(message.topic, message.partition)
@@ -129,7 +133,16 @@ class Inbox:
         self._next[at] = message.offset + 1
         return True
 
-    # As a consumer
+    def _record(self, message: _Message) -> Record:
+        return Record(
+            Position(self._names.here(message.topic), message.partition, message.offset),
+            (message.key or b"").decode(errors="replace"),
+            message.value or b"",
+            {name: value.decode(errors="replace") for name, value in message.headers or ()},
+            message.timestamp,
+        )
+
+    # As a consumer, in the names of the brokers
 
     def assignment(self) -> Collection[Partition]:
         return list(self._next)
@@ -155,13 +168,3 @@ class Inbox:
     @property
     def _client(self) -> Any:
         return self._thread._ensure_consumer()
-
-
-def _record(message: _Message) -> Record:
-    return Record(
-        Position(message.topic, message.partition, message.offset),
-        (message.key or b"").decode(errors="replace"),
-        message.value or b"",
-        {name: value.decode(errors="replace") for name, value in message.headers or ()},
-        message.timestamp,
-    )

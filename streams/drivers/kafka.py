@@ -14,9 +14,11 @@ from aiokafka.abc import ConsumerRebalanceListener  # type: ignore[import-untype
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # no py.typed
 
 from nexus.backoff import Backoff
+from nexus.kafka.names import Names
 from nexus.ports import Position, Record
 from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, TICK, Consumer, Membership
 from streams.drivers.progress import Progress
+from streams.drivers.renaming import Renaming
 from streams.processor import Clock, Processor
 
 __all__ = ["KafkaDriver"]
@@ -26,6 +28,7 @@ _log = structlog.get_logger(__name__)
 _REBALANCE = 30.0
 """Seconds that the group waits for a member to come back to it; a dead one is missed much sooner, by its heartbeats."""
 _NEVER = 2**31 - 1
+_USUAL = Names()
 
 
 class _Fetched(Protocol):
@@ -69,7 +72,8 @@ class KafkaDriver:
 
     `connection` holds the arguments of aiokafka's clients that say where the brokers are and who asks. A batch holds
     at most `batch` records. A member is never expelled for being long at a batch, because a scheduler is whenever its
-    window is full: that the process lives is told by heartbeats, that it gets on by `problem`.
+    window is full: that the process lives is told by heartbeats, that it gets on by `problem`. `names` are those that the
+    topics have on the brokers.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class KafkaDriver:
         clock: Clock,
         batch: int = 2000,
         skew: timedelta = ALLOWED_SKEW,
+        names: Names = _USUAL,
     ) -> None:
         self._connection = connection
         self._topics = topics
@@ -90,6 +95,7 @@ class KafkaDriver:
         self._clock = clock
         self._batch = batch
         self._skew = skew
+        self._names = names
         self._progress = Progress(consumers, clock)
 
     def problem(self) -> str | None:
@@ -110,21 +116,28 @@ class KafkaDriver:
         """For as long as one consumer works."""
         consumer = self._consumer()
         membership = Membership(
-            consumer, self._topics, self._processor, self._consumers, self._progress, self._skew
+            Renaming(consumer, self._names),
+            self._topics,
+            self._processor,
+            self._consumers,
+            self._progress,
+            self._skew,
         )
-        consumer.subscribe(self._topics, listener=_Listener(membership))
+        consumer.subscribe(
+            [self._names.there(topic) for topic in self._topics], listener=_Listener(membership)
+        )
         background: list[asyncio.Task[None]] = []
         try:
             await consumer.start()
             if self._consumers is None:
-                _take_all(consumer, membership)
+                self._take_all(consumer, membership)
             background += [
                 asyncio.create_task(membership.commit_regularly()),
                 asyncio.create_task(membership.look_ahead(self._clock)),
             ]
             while True:
                 fetched = await consumer.getmany(timeout_ms=int(TICK * 1000), max_records=self._batch)
-                await membership.hand_over([_record(one) for some in fetched.values() for one in some])
+                await membership.hand_over([self._record(one) for some in fetched.values() for one in some])
         finally:
             for task in background:
                 task.cancel()
@@ -147,20 +160,18 @@ class KafkaDriver:
         )
         return cast("_Consumer", consumer)
 
+    def _take_all(self, consumer: _Consumer, membership: Membership) -> None:
+        """Without a group. A mere subscription would start from the end anew whenever a topic looks different."""
+        every = [TopicPartition(self._names.there(topic), number) for topic, number in membership.every()]
+        consumer.unsubscribe()
+        consumer.assign(every)
+        membership.assigned()
 
-def _take_all(consumer: _Consumer, membership: Membership) -> None:
-    """Without a group. A mere subscription would start from the end anew whenever a topic looks different."""
-    every = membership.every()
-    consumer.unsubscribe()
-    consumer.assign([TopicPartition(*at) for at in every])
-    membership.assigned()
-
-
-def _record(fetched: _Fetched) -> Record:
-    return Record(
-        Position(fetched.topic, fetched.partition, fetched.offset),
-        (fetched.key or b"").decode(errors="replace"),
-        fetched.value or b"",
-        {name: value.decode(errors="replace") for name, value in fetched.headers},
-        fetched.timestamp / 1000,
-    )
+    def _record(self, fetched: _Fetched) -> Record:
+        return Record(
+            Position(self._names.here(fetched.topic), fetched.partition, fetched.offset),
+            (fetched.key or b"").decode(errors="replace"),
+            fetched.value or b"",
+            {name: value.decode(errors="replace") for name, value in fetched.headers},
+            fetched.timestamp / 1000,
+        )

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from nexus.domain.topics import NewRecord
 from nexus.embedded.event_log import SqliteEventLog
+from nexus.kafka.names import Names
 from streams.drivers.embedded import EmbeddedDriver
 from streams.drivers.faust import FaustDriver
 from streams.drivers.kafka import KafkaDriver
@@ -22,6 +23,8 @@ from tests.support.tasks import Condition, Tasks
 
 __all__ = ["ENGINES", "PARTITIONS", "Drivers", "EmbeddedEngine", "Engine", "KafkaEngine"]
 
+NAMES = Names("drivers-of-tests")
+"""What topics are called on the brokers is not what processors hear."""
 PARTITIONS = 3
 SOON = 0.01
 """Seconds between two commits of the embedded driver: tests wait for them."""
@@ -117,9 +120,10 @@ class KafkaEngine:
     """A topic of its own on a broker, so that tests do not see each other."""
 
     def __init__(self, servers: str, topic: str = "") -> None:
-        self.topic = topic or f"drivers-{uuid.uuid4().hex[:12]}"
+        self.topic = topic or f"nexus.drivers-{uuid.uuid4().hex[:12]}"
+        self.there = NAMES.there(self.topic)
         self.connection = {"bootstrap_servers": servers}
-        self.partitions = [TopicPartition(self.topic, number) for number in range(PARTITIONS)]
+        self.partitions = [TopicPartition(self.there, number) for number in range(PARTITIONS)]
 
     async def start(self) -> None:
         self._admin = AIOKafkaAdminClient(**self.connection)
@@ -127,14 +131,14 @@ class KafkaEngine:
         self._reader = AIOKafkaConsumer(**self.connection)
         await self._admin.start()
         configs = {"message.timestamp.type": "LogAppendTime"}
-        await self._admin.create_topics([NewTopic(self.topic, PARTITIONS, 1, topic_configs=configs)])
+        await self._admin.create_topics([NewTopic(self.there, PARTITIONS, 1, topic_configs=configs)])
         await self._producer.start()
         await self._reader.start()
 
     async def close(self) -> None:
         await self._producer.stop()
         await self._reader.stop()
-        await self._admin.delete_topics([self.topic])
+        await self._admin.delete_topics([self.there])
         await self._admin.close()
 
     def clock(self) -> datetime:
@@ -142,7 +146,7 @@ class KafkaEngine:
 
     async def append(self, *values: int) -> None:
         sent = [
-            await self._producer.send(self.topic, key=str(v).encode(), value=str(v).encode()) for v in values
+            await self._producer.send(self.there, key=str(v).encode(), value=str(v).encode()) for v in values
         ]
         await asyncio.gather(*sent)
 
@@ -165,6 +169,7 @@ class KafkaEngine:
             consumers=consumers and self.group(consumers),
             clock=self.clock,
             batch=batch,
+            names=NAMES,
         )
 
 
@@ -178,6 +183,7 @@ class FaustEngine(KafkaEngine):
             consumers=self.group(consumers),
             clock=self.clock,
             batch=batch,
+            names=NAMES,
         )
 
 

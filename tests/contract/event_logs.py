@@ -14,6 +14,7 @@ from nexus.embedded.event_log import SqliteEventLog
 from nexus.kafka.admin import Admin, Topic
 from nexus.kafka.client import connection
 from nexus.kafka.event_log import KafkaEventLog
+from nexus.kafka.names import Names
 from nexus.ports import EventLog
 from tests.contract.at_once import AtOnce
 from tests.simulation.log import Broker, SimulatedLog
@@ -79,11 +80,12 @@ class KafkaLogs:
 async def kafka_topics(kafka: Kafka, partitions: Sequence[int]) -> AsyncIterator[list[str]]:
     """Topics of their own, so that tests do not see each other."""
     settings = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "4194304"}
-    topics = [Topic(f"nexus.test.{uuid.uuid4().hex[:12]}", count, 1, settings) for count in partitions]
-    names = [topic.name for topic in topics]
+    names = [f"nexus.test.{uuid.uuid4().hex[:12]}" for _ in partitions]
+    there = [Names(kafka.prefix).there(name) for name in names]
+    topics = [Topic(name, count, 1, settings) for name, count in zip(there, partitions, strict=True)]
     async with Admin(connection(kafka)) as admin:
         await admin.create(topics)
         try:
             yield names
         finally:
-            await admin.delete(names)
+            await admin.delete(there)

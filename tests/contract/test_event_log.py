@@ -12,6 +12,7 @@ import pytest
 from nexus.config import Kafka
 from nexus.domain.errors import ConfigError, NexusError
 from nexus.domain.topics import NewRecord
+from nexus.kafka.names import Names
 from nexus.ports import EventLog
 from tests.contract.event_logs import EmbeddedLogs, KafkaLogs, Logs, SimulatedLogs, kafka_topics
 from tests.support.servers import on_server
@@ -20,8 +21,10 @@ from tests.support.servers import on_server
 class Opener:
     """Opens the same log again and again, as restarts do. It has four partitions of `one`, and one of `other`."""
 
-    def __init__(self, logs: Logs, one: str, other: str) -> None:
+    def __init__(self, logs: Logs, one: str, other: str, shown: str = "") -> None:
         self.one = one
+        self.shown = shown or one
+        """What errors call it, so that it is found on the brokers."""
         self.other = other
         self._logs = logs
 
@@ -32,7 +35,7 @@ class Opener:
         await self._logs.close()
 
 
-@pytest.fixture(params=["embedded", "simulated", *on_server("kafka_server", "kafka")])
+@pytest.fixture(params=["embedded", "simulated", *on_server("kafka_server", "kafka", "kafka with a prefix")])
 async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opener]:
     async with AsyncExitStack() as stack:
         if request.param == "embedded":
@@ -40,9 +43,10 @@ async def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         elif request.param == "simulated":
             opener = Opener(SimulatedLogs(), "one", "other")
         else:
-            kafka = Kafka(servers=request.getfixturevalue("kafka_server"))
+            prefix = {"prefix": "another"} if "prefix" in request.param else {}
+            kafka = Kafka(servers=request.getfixturevalue("kafka_server"), **prefix)
             topics = await stack.enter_async_context(kafka_topics(kafka, [4, 1]))
-            opener = Opener(KafkaLogs(kafka), *topics)
+            opener = Opener(KafkaLogs(kafka), *topics, shown=Names(kafka.prefix).there(topics[0]))
         stack.push_async_callback(opener.close)
         yield opener
 
@@ -126,7 +130,7 @@ async def test_an_unknown_topic_is_an_error_that_leaves_the_log_working(open_log
 
 async def test_the_number_of_partitions_is_for_life(open_log):
     await open_log()
-    with pytest.raises(ConfigError, match=f"has 4 partitions of {open_log.one}, 5 are configured: keep 4"):
+    with pytest.raises(ConfigError, match=f"has 4 partitions of {open_log.shown}, 5 are configured: keep 4"):
         await open_log(partitions=5)
 
 

@@ -8,9 +8,10 @@ import os
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
+from msgspec.structs import replace
 
 from nexus.config import Kafka
-from nexus.domain.errors import ConfigError, InvalidInput
+from nexus.domain.errors import ConfigError, InvalidInput, NexusError
 from nexus.domain.topics import NewRecord
 from nexus.kafka.event_log import KafkaEventLog
 from nexus.kafka.library import partition_of
@@ -65,6 +66,19 @@ async def test_what_is_no_longer_retained_is_passed_over(log, settings):
         await admin.close()
         assert [r.value for r in await log.read(topic, 0, 0, 2)] == [b"7", b"8"]
         assert [r.value for r in await log.read(topic, 0, 9, 2)] == [b"9"]
+
+
+async def test_installations_with_a_prefix_each_see_their_own(settings):
+    one, other = (replace(settings, prefix=prefix) for prefix in ("one", "other"))
+    async with kafka_topics(one, [1]) as [mine], kafka_topics(other, [1]) as [theirs]:
+        log = KafkaEventLog(one, {mine: 1})
+        await log.start()
+        assert await log.topics() == {mine: 1}
+        [position] = await log.append([NewRecord(mine, "k", b"{}", {})])
+        assert position.topic == mine
+        with pytest.raises(NexusError, match=theirs.replace("nexus", "one", 1)):
+            await log.append([NewRecord(theirs, "k", b"{}", {})])
+        await log.close()
 
 
 async def test_there_must_be_a_server():

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from nexus.cli import app
-from nexus.config import Config, Kafka
+from nexus.config import Config, Kafka, load
 from nexus.domain.errors import ConfigError
 from nexus.kafka.admin import Admin, Topic
 from nexus.kafka.client import connection
@@ -124,6 +124,19 @@ def test_more_replicas_in_sync_than_there_are():
 def test_each_cluster_has_requests_of_its_own():
     names = [each.topic.name for each in wanted(Config(), ["a", "b"])]
     assert names == ["nexus.requests.a", "nexus.requests.b", *NAMES[1:]]
+
+
+def test_a_prefix_stands_before_every_name():
+    names = [each.topic.name for each in wanted(Config(kafka=Kafka(prefix="ours")), ["a"])]
+    assert names == [name.replace("nexus", "ours", 1) for name in NAMES]
+
+
+@pytest.mark.parametrize("prefix", ["", "a.b", "a b", "x" * 61])
+def test_a_prefix_that_could_be_taken_for_another_name_is_refused(tmp_path, prefix):
+    file = tmp_path / "nexus.yaml"
+    file.write_text(yaml.safe_dump({"kafka": {"prefix": prefix}}))
+    with pytest.raises(ConfigError, match=r"kafka\.prefix"):
+        load(file, {})
 
 
 def test_the_embedded_log_has_no_need_of_it():
