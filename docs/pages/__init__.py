@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from docs.pages import coming_from_go, configuration, diagnosis, openapi
+from docs.pages.prose import wrapped
 
-__all__ = ["PAGES"]
+__all__ = ["PAGES", "PROSE"]
 
-PAGES = {page.COMMITTED: page.current for page in (coming_from_go, configuration, diagnosis, openapi)}
+_ROOT = Path(__file__).parents[2]
+_OTHERS = {"CHANGELOG.md"}
+
+
+def _of(path: Path, current: Callable[[], str]) -> Callable[[], str]:
+    return (lambda: wrapped(current())) if path.suffix == ".md" else current
+
+
+PAGES = {
+    page.COMMITTED: _of(page.COMMITTED, page.current)
+    for page in (coming_from_go, configuration, diagnosis, openapi)
+}
 """What writes each file."""
+
+PROSE = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md")
+    for path in _ROOT.glob(pattern)
+    if path not in PAGES and path.name not in _OTHERS
+)
+"""The pages that people write."""

@@ -30,18 +30,18 @@ _HEAD = """\
 
 Written by `make pages` from the rules in [`nexus/domain/diagnosis`](../nexus/domain/diagnosis): change those.
 
-`nexus get ID` shows of a run that did not complete its **category**, a **cause** in one sentence, the **details** in the
-cluster's own words, a **hint** what to do, and the end of its log. Of a run whose Job hangs it shows the same, and since when.
-The causes are fixed texts: upstream's where it has one, so that clients may compare them.
+For a run that did not complete `nexus get ID` shows its **category**, a **cause** in one sentence, the **details** in the
+cluster's own words, a **hint** what to do, and the end of its log. For a run that is stalled it shows the same, and since
+when. The causes are fixed texts, upstream's where it has one, so that clients may compare them.
 
-A Job that hangs and has no deadline of its own is given up once it has hung in one thing for longer than the grace of that
-thing. Graces are configured (`grace.image_pull: 5m`, or `NEXUS__GRACE__IMAGE_PULL=5m`); `never` shows what it hangs in and
-waits. They count from when the reconciler first saw it, and anew when it hangs in something else.
+A run that is stalled ends once one thing has stalled it for longer than the grace of that thing. Graces are configured
+(`grace.image_pull: 5m`, or `NEXUS__GRACE__IMAGE_PULL=5m`). With `never` the run shows what stalls it, and waits. A grace
+counts from when the reconciler first observed the thing, and begins again when something else stalls the run.
 """
 
 _OTHERS = """\
-Two more are said by people and programs, in their own words: `Reported` is a failure that the algorithm told the receiver, and
-`Cancelled` says who cancelled the run and why.
+Two more have the words of people and programs: `Reported` is a failure that the algorithm reported to the receiver, and
+`Cancelled` names who cancelled the run, and why.
 """
 
 
@@ -53,13 +53,13 @@ def current() -> str:
             "## Graces\n",
             *_graces(),
             "## What became of its Job\n",
-            "The first that applies is said.\n",
+            "The first that applies is the diagnosis.\n",
             *map(_ending, RULES),
             "## What else ends a run\n",
             *map(_ending, (NO_REPORT, JOB_VANISHED, NOT_HEARD, REMOVED, PLACEMENT_DEADLINE)),
             _OTHERS,
             "## When a cluster refuses the Job\n",
-            "It ends SCHEDULING_FAILED, and the cause is `Algorithm submission was buffered, but failed to launch on the",
+            "The run ends SCHEDULING_FAILED, and the cause is `Algorithm submission was buffered, but failed to launch on the",
             "target cluster:` with the cluster's words. A quota is waited for until `placement.deadline`.\n",
             *_table(("category", "when", "what to do"), ((r.category, r.when, r.hint) for r in REFUSALS)),
             "## What lacks where no node takes a pod\n",
@@ -93,7 +93,7 @@ def _graces() -> Iterator[str]:
         )
         for name in GRACES
     )
-    yield from _table(("key", "default", "of what hangs in"), rows)
+    yield from _table(("key", "default", "for a run that is stalled by"), rows)
 
 
 def _ending(ending: Ending) -> str:
@@ -106,7 +106,7 @@ def _ending(ending: Ending) -> str:
     ]
     if isinstance(ending, Rule) and ending.grace:
         also = "" if ending.only_hangs else ", or when its Job's deadline comes first"
-        lines.append(f"- Given up after `grace.{ending.grace}`{also}.")
+        lines.append(f"- Ends after `grace.{ending.grace}`{also}.")
     return "\n".join([*lines, ""])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from docs.pages.prose import wrapped
 from infra.services import cassandra, kafka, kubernetes
 from tests.bench.figures import Pair
 
@@ -87,7 +88,7 @@ def keep(name: str, result: Result) -> None:
     kept = msgspec.json.decode(_FIGURES.read_bytes(), type=dict[str, _Kept]) if _FIGURES.exists() else {}
     kept[name] = _Kept(result, _circumstances(name))
     _FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
-    _PAGE.write_text(_page(kept))
+    _PAGE.write_text(wrapped(_page(kept)))
 
 
 def _circumstances(name: str) -> str:
