@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
+from api.bodies.intake import BodyLimits, Intake
 from api.contract.changes import change_routes
 from api.contract.payloads import payload_routes
 from api.contract.receiver import receiver_routes
@@ -26,6 +27,8 @@ from nexus.domain.errors import NexusError
 
 __all__ = ["ROUTES", "create_app", "create_litestar"]
 
+_USUAL = BodyLimits()
+
 ROUTES: dict[str, list[Any]] = {
     "api": [create_run, *result_routes, *change_routes, *payload_routes, *run_routes],
     "receiver": receiver_routes,
@@ -37,7 +40,9 @@ def create_app(roles: Collection[str], services: Services | None, health: Health
     """The ASGI application to serve. A process without a role of `ROUTES` answers for its health alone."""
     if services is None:
         return Observed(create_litestar([], Services, lambda: health, max_body=0))
-    return Observed(create_litestar(roles, lambda: services, lambda: health, services.max_body))
+    return Observed(
+        create_litestar(roles, lambda: services, lambda: health, services.max_body, services.bodies)
+    )
 
 
 def create_litestar(
@@ -45,6 +50,7 @@ def create_litestar(
     provide_services: Callable[..., Services],
     provide_health: Callable[..., Health],
     max_body: int,
+    bodies: BodyLimits = _USUAL,
 ) -> Litestar:
     """`max_body` is in bytes; the services and the health are provided at each request."""
     served = [route for role, routes in ROUTES.items() if role in roles for route in routes]
@@ -60,6 +66,7 @@ def create_litestar(
             Exception: handle_error,
         },
         request_max_body_size=max_body,
+        middleware=[Intake(bodies).around],
         openapi_config=OpenAPIConfig(title="Nexus", version=__version__, path="/_openapi", render_plugins=[]),
         signature_types=[Services, Health],
         logging_config=None,

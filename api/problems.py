@@ -20,8 +20,10 @@ _TITLES = {
     400: "Bad request",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     413: "Too large",
+    415: "Unsupported media type",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -64,13 +66,15 @@ def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
             return no_such_page()
         if status == 413:
             return text(400, "Algorithm payload is invalid: the body is larger than this server accepts")
-        return text(min(status, 500), error.detail)
+        return text(min(status, 500), error.detail, error.headers)
     detail = error.detail
     if isinstance(error.extra, list):
         detail += "; " + "; ".join(
             f"{item.get('key', '')}: {item.get('message', '')}" for item in error.extra
         )
-    return problem(status, detail)
+    answer = problem(status, detail)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def handle_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

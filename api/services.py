@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from api.bodies.intake import BodyLimits
 from api.verdicts import Verdicts
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
@@ -40,5 +41,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     read_wait: timedelta
     inline_limit: int
     max_body: int
+    bodies: BodyLimits = BodyLimits()
     materializer: Materializer
     verdicts: Verdicts

@@ -72,7 +72,21 @@ class Http(_Section, frozen=True):
     external_url: str = ""
     """Scheme and host in payload URLs; empty: http with the host and port above."""
     max_body: Size = Size(500 * 1024**2)
-    """The largest body of a request, in bytes; a larger one is refused."""
+    """The largest body of a request, in bytes after inflation; a larger one is refused."""
+    body_memory: Size = Size(128 * 1024**2)
+    """What the bodies of all requests together may take in memory; beyond it a request is answered 503."""
+    body_disk: Size = Size(8 * 1024**3)
+    """What larger bodies together may take on disk until they are in the payload store; beyond it the answer is 503."""
+    body_folder: Path | None = None
+    """Where larger bodies wait; none: the state folder, or the system's folder for temporary files."""
+    body_timeout: Span = Span(seconds=20)
+    """How long a body may stop before its connection is closed; one slower than 16 KiB a second is cut off too."""
+    header_timeout: Span = Span(seconds=30)
+    """How long a connection may take for the header of its next request, idle time included."""
+    max_connections: Count = 10_000
+    """Connections that are held at a time, idle ones included; more wait until one of these is closed."""
+    probe_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    """A second port for `/livez`, `/readyz` and `/metrics` alone, with connections of its own; 0: none."""
     read_wait: Span = Span(seconds=5)
     """How long a read waits for the projections to catch up before it answers 503."""
 

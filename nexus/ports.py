@@ -5,7 +5,7 @@ Every method may raise `Unavailable` (nothing happened) or `OutcomeUnknown` (it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from nexus.domain.topics import NewRecord
 from nexus.domain.verdict import Verdict
 
 __all__ = [
+    "PIECE",
     "Change",
     "Claim",
     "Claims",
@@ -203,6 +204,10 @@ class Claims(Protocol):
         ...
 
 
+PIECE = 8 * 1024**2
+"""Bytes of a large payload that are in memory at a time, in each of a few hands."""
+
+
 class StoredPayload(msgspec.Struct, frozen=True):
     """`at` is when it was last put."""
 
@@ -215,6 +220,13 @@ class PayloadStore(Protocol):
 
     async def put(self, key: str, body: bytes) -> str:
         """Its address, unsigned. Durable when it returns."""
+        ...
+
+    async def put_pieces(self, key: str, pieces: AsyncIterator[bytes]) -> str:
+        """The same for a payload that is too large for memory. Each piece but the last has `PIECE` bytes.
+
+        Nothing is left under the key where `pieces` raises.
+        """
         ...
 
     async def get(self, key: str) -> bytes | None: ...

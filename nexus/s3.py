@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Protocol, cast
@@ -22,10 +21,6 @@ from nexus.ports import StoredPayload
 
 __all__ = ["PresignedUrls", "S3PayloadStore"]
 
-_LARGE = 16 * 1024**2
-"""Bytes above which a payload goes up in parts."""
-_PART = 8 * 1024**2
-_PARTS_AT_A_TIME = 4
 _CONNECTIONS = 64
 _LONGEST = timedelta(days=7)
 """What version 4 of the signature allows."""
@@ -92,12 +87,23 @@ class S3PayloadStore:
 
     async def put(self, key: str, body: bytes) -> str:
         async with self._asked(key):
-            if len(body) > _LARGE:
-                await self._put_parts(self._path(key), body)
-            else:
-                await self._client.put_object(
-                    Bucket=self._settings.bucket, Key=self._path(key), Body=bytes(body)
-                )
+            await self._client.put_object(Bucket=self._settings.bucket, Key=self._path(key), Body=body)
+        return self.address(key)
+
+    async def put_pieces(self, key: str, pieces: AsyncIterator[bytes]) -> str:
+        async with self._asked(key):
+            place = {"Bucket": self._settings.bucket, "Key": self._path(key)}
+            upload = place | {"UploadId": (await self._client.create_multipart_upload(**place))["UploadId"]}
+            done: list[dict[str, Any]] = []
+            try:
+                async for piece in pieces:
+                    part = await self._client.upload_part(**upload, PartNumber=len(done) + 1, Body=piece)
+                    done.append({"PartNumber": len(done) + 1, "ETag": part["ETag"]})
+                await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
+            except BaseException:
+                # What is left of an upload costs as much as what is complete.
+                await self._client.abort_multipart_upload(**upload)
+                raise
         return self.address(key)
 
     async def get(self, key: str) -> bytes | None:
@@ -139,28 +145,6 @@ class S3PayloadStore:
     def _path(self, key: str) -> str:
         prefix = self._settings.prefix.strip("/")
         return f"{prefix}/{key}" if prefix else key
-
-    async def _put_parts(self, path: str, body: bytes) -> None:
-        place = {"Bucket": self._settings.bucket, "Key": path}
-        upload = place | {"UploadId": (await self._client.create_multipart_upload(**place))["UploadId"]}
-        free = asyncio.Semaphore(_PARTS_AT_A_TIME)
-
-        async def put_part(number: int) -> dict[str, Any]:
-            part = body[(number - 1) * _PART : number * _PART]
-            async with free:
-                answer = await self._client.upload_part(**upload, PartNumber=number, Body=part)
-            return {"PartNumber": number, "ETag": answer["ETag"]}
-
-        parts: list[Awaitable[dict[str, Any]]] = [
-            put_part(number) for number in range(1, -(-len(body) // _PART) + 1)
-        ]
-        try:
-            done = await asyncio.gather(*parts)
-            await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
-        except BaseException:
-            # What is left of an upload costs as much as what is complete.
-            await self._client.abort_multipart_upload(**upload)
-            raise
 
     @asynccontextmanager
     async def _asked(self, what: str) -> AsyncIterator[None]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from litestar import Response, post
-from litestar.params import HeaderParameter, QueryParameter, RawBody
+from litestar.params import HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
+from api.bodies.spool import Spooled, SpooledBody, spooled_body
 from api.contract.disown import disown
 from api.contract.plain import paths, text
 from api.fresh_rows import known_run
@@ -41,12 +43,13 @@ class _Rejected(Exception):
     summary="Submit a run",
     tags=["runs"],
     opt=json_body(Submission),
+    dependencies=spooled_body,
     responses=TEXT_ERRORS(400, 503),
 )
 async def create_run(
     services: ServicesOf,
     algorithm: Algorithm,
-    body: RawBody,
+    spooled: SpooledBody,
     dry_run: Annotated[
         str | None, QueryParameter(name="dryRun", description="`true`: go through all but the Job")
     ] = None,
@@ -59,11 +62,12 @@ async def create_run(
 ) -> Response[Accepted] | Response[str]:
     """Accepts a run and answers its id once the request is durable."""
     try:
-        submission = read_submission(body)
+        submission = await spooled.work(partial(read_submission, spooled.content))
         overrides = read_overrides(submission)
         template, workgroup = _configuration(services, algorithm, overrides)
         await _check_parent(services, submission.parent_request)
-        request = request_run(
+        resolve = partial(
+            request_run,
             submission,
             overrides,
             template,
@@ -74,10 +78,12 @@ async def create_run(
             dry_run=dry_run == "true",
             received_by=services.host,
         )
+        request = await spooled.work(resolve)
         _check_verdict(services, request)
-        request = await _store_payload(services, request)
+        request = await _store_payload(services, request, spooled)
         if idempotency_key is not None:
-            request = await _claim(services, request, idempotency_key, body)
+            said = await spooled.work(partial(fingerprint, spooled.content, str(request.dry_run)))
+            request = await _claim(services, request, idempotency_key, said)
         await _append(services, request, claimed=idempotency_key is not None)
     except (InvalidInput, Conflict) as error:
         return text(400, f"Algorithm payload is invalid: {error}")
@@ -161,21 +167,19 @@ async def _append(services: Services, request: RunRequested, *, claimed: bool) -
         raise
 
 
-async def _store_payload(services: Services, request: RunRequested) -> RunRequested:
+async def _store_payload(services: Services, request: RunRequested, spooled: Spooled) -> RunRequested:
     """A payload too large for the log goes to the store first: an event must never point at nothing."""
     if request.payload_size <= services.inline_limit:
-        return request
-    address = await services.payloads.put(
-        payload_key(request.algorithm, request.request_id), bytes(request.payload)
-    )
+        return replace(request, payload=request.payload.copy())  # which may outlive the body
+    key = payload_key(request.algorithm, request.request_id)
+    address = await spooled.put(memoryview(request.payload), services.payloads, key)
     return replace(request, payload=NO_PAYLOAD, payload_uri=address)
 
 
-async def _claim(services: Services, request: RunRequested, key: str, body: bytes) -> RunRequested:
+async def _claim(services: Services, request: RunRequested, key: str, said: str) -> RunRequested:
     """The request that this key stands for: this one, or the one that came first."""
     if not 1 <= len(key) <= _KEY_LENGTH or not key.isprintable():
         raise InvalidInput("Idempotency-Key", f"must have 1 to {_KEY_LENGTH} printable characters")
-    said = fingerprint(body, str(request.dry_run))
     standing = await services.claims.claim(request.algorithm, key, Claim(said, encode_event(request)))
     first = decode_event(standing.request)
     assert isinstance(first, RunRequested)

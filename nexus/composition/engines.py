@@ -117,6 +117,11 @@ class Engines:
         self._opening = asyncio.Lock()
         self._connections: dict[str, Connection] = {}
 
+    @property
+    def body_folder(self) -> Path | None:
+        """Where bodies wait that are too large for memory. Many systems keep their temporary files in memory."""
+        return self.config.http.body_folder or (self._state.root if self._state else None)
+
     def topics(self) -> dict[str, int]:
         """Every topic, and its number of partitions."""
         log = self.config.log

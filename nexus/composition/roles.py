@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from api.bodies.intake import BodyLimits
 from api.services import Services
 from api.verdicts import Verdicts
 from nexus.backoff import retry
@@ -195,6 +196,12 @@ async def services(role: Role) -> Services:
         # Algorithms that read from S3 itself can read nothing that is not there.
         inline_limit=0 if config.s3.presign else config.payload.inline_limit,
         max_body=config.http.max_body,
+        bodies=BodyLimits(
+            timeout=config.http.body_timeout.total_seconds(),
+            memory=config.http.body_memory,
+            disk=config.http.body_disk,
+            folder=engines.body_folder,
+        ),
     )
 
 

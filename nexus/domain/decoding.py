@@ -29,7 +29,7 @@ def decoded(decoder: msgspec.json.Decoder[T], body: Buffer, field: str = "") -> 
     except RecursionError:
         raise InvalidInput(field, "the JSON is nested too deeply") from None
     except UnicodeDecodeError as error:
-        raise InvalidInput(field, f"the JSON is not UTF-8: {error.reason}") from None
+        raise InvalidInput(field, f"the JSON is not UTF-8: {error}") from None
     except msgspec.ValidationError as error:
         raise InvalidInput(field, str(error)) from None
     except msgspec.DecodeError as error:

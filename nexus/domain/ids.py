@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from nexus.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["fingerprint", "issued_at", "parse_request_id"]
 
@@ -35,8 +39,10 @@ def issued_at(request_id: str) -> datetime | None:
         return None
 
 
-def fingerprint(*parts: str | bytes) -> str:
+def fingerprint(*parts: str | Buffer) -> str:
     """A 128-bit BLAKE2b hash of the parts in hex; their boundaries count, so ("ab", "c") differs from ("a", "bc")."""
-    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
-    lengths = b"".join(len(part).to_bytes(8, "little") for part in encoded)
-    return blake2b(b"".join((lengths, *encoded)), digest_size=16).hexdigest()
+    encoded = [memoryview(part.encode() if isinstance(part, str) else part) for part in parts]
+    hashed = blake2b(b"".join(len(part).to_bytes(8, "little") for part in encoded), digest_size=16)
+    for part in encoded:
+        hashed.update(part)
+    return hashed.hexdigest()

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from nexus.domain.duration import whole_seconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = [
     "LONGEST_KEY",
@@ -44,7 +48,7 @@ class Grant(msgspec.Struct, frozen=True):
     valid_to: int
 
 
-def content_hash(body: bytes) -> str:
+def content_hash(body: Buffer) -> str:
     """Base64 of the eight hex digits of CRC32-IEEE, as the B stratum of upstream stores it."""
     return base64.b64encode(f"{zlib.crc32(body):08x}".encode()).decode()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,9 +17,18 @@ from nexus.domain.template import AlgorithmSpec, Template, Workgroup, algorithm_
 from nexus.domain.texts import check_line
 from nexus.domain.validation import check_applied, check_overrides, check_tag
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 __all__ = ["DEFAULT_PAYLOAD_VALID_FOR", "Submission", "read_overrides", "read_submission", "request_run"]
 
 DEFAULT_PAYLOAD_VALID_FOR = timedelta(hours=24)
+
+
+_PIECE = 1024 * 1024
+"""Bytes that are looked at in one go."""
+_MOST_BESIDE = 1024 * 1024
+"""Bytes of a body that are not its payload."""
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -32,19 +42,22 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     payload_valid_for: str | None = None
 
 
+class _Payload(msgspec.Struct, rename="camel"):
+    algorithm_parameters: msgspec.Raw
+
+
 _decoder = msgspec.json.Decoder(Submission)
+_payload_decoder = msgspec.json.Decoder(_Payload)
 
 
-def read_submission(body: bytes) -> Submission:
+def read_submission(body: Buffer) -> Submission:
     """Raises InvalidInput with the decoder's words; `algorithmParameters` keeps the client's bytes."""
+    _check_beside(body)
     submission = decoded(_decoder, body)
-    parameters = bytes(submission.algorithm_parameters)
-    if not parameters.startswith(b"{"):
+    parameters = memoryview(submission.algorithm_parameters)
+    if bytes(parameters[:1]) != b"{":
         raise InvalidInput("algorithmParameters", "is not a JSON object")
-    try:
-        parameters.decode()  # the decoder skips over these bytes and would let broken UTF-8 pass
-    except UnicodeDecodeError as error:
-        raise InvalidInput("algorithmParameters", f"is not UTF-8 at its byte {error.start}") from None
+    _check_utf8(parameters)  # the decoder skips over these bytes and would let broken UTF-8 pass
     if submission.tag:
         check_tag("tag", submission.tag)
     check_line("requestApiVersion", submission.request_api_version or "")
@@ -55,6 +68,28 @@ def read_submission(body: bytes) -> Submission:
         check_line("parentRequest.requestId", parent.request_id)
         check_line("parentRequest.algorithmName", parent.algorithm_name)
     return submission
+
+
+def _check_beside(body: Buffer) -> None:
+    """All but the payload is made into objects, which take many times as much: that is only done with a little."""
+    size = len(memoryview(body))
+    if size <= _MOST_BESIDE:
+        return
+    beside = size - len(memoryview(decoded(_payload_decoder, body).algorithm_parameters))
+    if beside > _MOST_BESIDE:
+        raise InvalidInput("", f"has {beside} bytes beside algorithmParameters, and may have {_MOST_BESIDE}")
+
+
+def _check_utf8(text: memoryview) -> None:
+    """Piece by piece, because what is decoded takes as much memory again."""
+    decoder = getincrementaldecoder("utf-8")()
+    for start in range(0, len(text), _PIECE):
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(bytes(text[start : start + _PIECE]), final=start + _PIECE >= len(text))
+        except UnicodeDecodeError as error:
+            at = start - pending + error.start
+            raise InvalidInput("algorithmParameters", f"is not UTF-8 at its byte {at}") from None
 
 
 def read_overrides(submission: Submission) -> AlgorithmSpec | None:
@@ -78,11 +113,11 @@ def request_run(
     dry_run: bool,
     received_by: str,
 ) -> RunRequested:
-    """The event that starts a run, with its payload inline and every reference resolved."""
+    """The event that starts a run, with every reference resolved. Its payload is a part of the body that was sent."""
     spec = merge(template.spec, overrides)
     if overrides is not None:
         check_applied(spec, "customConfiguration")
-    payload = bytes(submission.algorithm_parameters)
+    payload = memoryview(submission.algorithm_parameters)
     return RunRequested(
         request_id=request_id,
         algorithm=template.name,
@@ -96,7 +131,7 @@ def request_run(
         content_hash=content_hash(payload),
         payload_size=len(payload),
         payload_uri=payload_path(template.name, request_id),
-        payload=submission.algorithm_parameters.copy(),
+        payload=submission.algorithm_parameters,
         overrides=overrides,
         tag=submission.tag or "",
         parent=submission.parent_request,

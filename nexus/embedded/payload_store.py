@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from nexus.domain.errors import Unavailable
-from nexus.embedded.private import make_folder
+from nexus.embedded.private import make_folder, sync_folder
 from nexus.ports import StoredPayload
 
 __all__ = ["FolderPayloadStore"]
@@ -24,9 +25,22 @@ class FolderPayloadStore:
         self._root = root
 
     async def put(self, key: str, body: bytes) -> str:
+        async def whole() -> AsyncIterator[bytes]:
+            yield body
+
+        return await self.put_pieces(key, whole())
+
+    async def put_pieces(self, key: str, pieces: AsyncIterator[bytes]) -> str:
         path = self._root / key
         try:
-            await asyncio.to_thread(_write_durably, path, body)
+            file = await asyncio.to_thread(_Unfinished, path)
+            try:
+                async for piece in pieces:
+                    await asyncio.to_thread(file.write, piece)
+                await asyncio.to_thread(file.finish)
+            except BaseException:
+                file.discard()
+                raise
         except OSError as error:
             raise Unavailable(
                 f"{path} cannot be written ({error}): check the disk's space and permissions"
@@ -60,22 +74,29 @@ def _beyond(root: Path, after: str) -> Iterator[StoredPayload]:
                     continue  # somebody removed it meanwhile
 
 
-def _write_durably(path: Path, body: bytes) -> None:
-    """The file is there whole or not at all, and stays after a power cut."""
-    make_folder(path.parent.parent)
-    make_folder(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+class _Unfinished:
+    """A file that takes the place of `path` once it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        make_folder(path.parent.parent)
+        make_folder(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        self._file = os.fdopen(handle, "wb")
+        self._name = Path(name)
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+
+    def finish(self) -> None:
+        """The file is there, and stays after a power cut."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._name.replace(self._path)
+        sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        self._name.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk, which was said already
+            self._file.close()

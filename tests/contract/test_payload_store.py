@@ -15,7 +15,7 @@ from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.payload import PayloadSigner, payload_key
 from nexus.embedded.payload_store import FolderPayloadStore
 from nexus.payload_urls import SignedUrls
-from nexus.ports import StoredPayload
+from nexus.ports import PIECE, StoredPayload
 from nexus.s3 import PresignedUrls, S3PayloadStore
 from tests.contract.at_once import AtOnce
 from tests.simulation.stores import SimulatedPayloads
@@ -79,6 +79,28 @@ async def test_a_body_of_many_parts_comes_back_as_it_was(payloads, key):
     body = bytes(range(251)) * 100_000
     await payloads.put(key, body)
     assert await payloads.get(key) == body
+
+
+async def in_pieces(body: bytes, *, broken: bool = False):
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
+    if broken:
+        raise OSError("the body cannot be read")
+
+
+async def test_pieces_become_one_payload(payloads, key):
+    body = bytes(range(251)) * 100_000
+    assert len(body) > 2 * PIECE
+    address = await payloads.put_pieces(key, in_pieces(body))
+    assert await payloads.get(key) == body
+    assert await payloads.put(key, b"{}") == address
+
+
+async def test_of_pieces_that_end_in_an_error_nothing_is_kept(payloads, key):
+    with pytest.raises((OSError, Unavailable)):
+        await payloads.put_pieces(key, in_pieces(b"x" * (PIECE + 1), broken=True))
+    assert await payloads.get(key) is None
+    assert key not in [stored.key for stored in await everything(payloads)]
 
 
 async def test_what_is_not_there_is_none(payloads, key):

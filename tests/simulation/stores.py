@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from nexus.domain.blindness import Heard
@@ -214,6 +214,9 @@ class SimulatedPayloads:
 
         await self._network.change("payloads", f"put {key[-4:]}", put)
         return f"memory://payloads/{key}"
+
+    async def put_pieces(self, key: str, pieces: AsyncIterator[bytes]) -> str:
+        return await self.put(key, b"".join([piece async for piece in pieces]))
 
     async def get(self, key: str) -> bytes | None:
         return await self._network.read("payloads", lambda: self._bodies.get(key, (None,))[0])

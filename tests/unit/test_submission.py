@@ -327,3 +327,26 @@ def test_the_workgroup_decides_the_cluster():
         [{"key": "gpu"}],
     )
     assert request.placement_deadline == AT + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2**20 - 14, 2**20 - 13, 2**20 - 12, 2**20, 2**21])
+@pytest.mark.parametrize("tail", [0, 3, 2**20])
+def test_broken_utf8_is_found_where_it_is_in_a_large_payload(at: int, tail: int) -> None:
+    before = b'{"a":"' + "é".encode() * (at // 2) + b"a" * (at % 2)
+    body = b'{"algorithmParameters":' + before + b"\xff" + b"b" * tail + b'"}}'
+    with pytest.raises(InvalidInput, match=f"is not UTF-8 at its byte {len(before)}$"):
+        read_submission(body)
+
+
+def test_characters_may_lie_across_the_pieces_that_are_looked_at() -> None:
+    for shift in range(4):
+        text = b"a" * shift + "\N{GRINNING FACE}".encode() * 600_000
+        submission = read_submission(b'{"algorithmParameters":{"a":"' + text + b'"}}')
+        assert memoryview(submission.algorithm_parameters) == b'{"a":"' + text + b'"}'
+
+
+def test_a_large_body_is_all_but_payload() -> None:
+    much = b'"x":' + b"[" + b"0," * 600_000 + b"0]"
+    assert read_submission(b'{"algorithmParameters":{' + much + b"}}").tag is None
+    with pytest.raises(InvalidInput, match="bytes beside algorithmParameters"):
+        read_submission(b'{"algorithmParameters":{},"customConfiguration":{' + much + b"}}")
