@@ -62,6 +62,10 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pass
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
 class Http(_Section, frozen=True):
     """Where the server listens, and how algorithms and clients reach it."""
 
@@ -217,6 +221,10 @@ class Kubernetes(_Section, frozen=True):
     """
     in_cluster: bool = False
     """Use the cluster that Nexus runs in, under the name `cluster.name`."""
+    serve: str = ""
+    """The clusters that this process watches, places on and supervises, with commas between; empty: all. Supervisors that share a
+    cluster have the same list.
+    """
     removed: str = ""
     """Clusters that are gone for good, with commas between: what ran there ends. Their names stay here for as long as rows
     are kept, and until then are given to no other cluster.
@@ -226,7 +234,12 @@ class Kubernetes(_Section, frozen=True):
 
     @property
     def removed_clusters(self) -> tuple[str, ...]:
-        return tuple(name for part in self.removed.split(",") if (name := part.strip()))
+        return _names(self.removed)
+
+    @property
+    def served_clusters(self) -> tuple[str, ...]:
+        """None means all."""
+        return tuple(sorted(_names(self.serve)))
 
 
 class Cluster(_Section, frozen=True):

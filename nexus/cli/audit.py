@@ -22,10 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(state: State = Path(".nexus"), config: ConfigFile = None, as_json: Json = False) -> None:
-    """Compare the projections with a fresh fold of the log.
+    """Fold the log anew and hold the projections against that. Exits with 1 when they differ.
 
-    Exits with 1 when they differ. Works beside a running Nexus: a row that its ledger has not reached yet counts as late,
-    not as wrong.
+    Works beside a running Nexus: rows that its ledger has yet to reach are late, and not wrong.
     """
     from nexus.cli import render, verification
 
@@ -43,14 +42,14 @@ def rebuild(
     config: ConfigFile = None,
     into: Annotated[
         str | None,
-        typer.Option(metavar="KEYSPACE", help="The fresh keyspace to fill, on Cassandra."),
+        typer.Option(metavar="KEYSPACE", help="A fresh keyspace, where the projections are on Cassandra."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the projections anew from the log.
+    """Make the projections anew from the log; nothing is emitted.
 
-    In a state folder this replaces the projections: stop Nexus first. On Cassandra it fills a fresh keyspace while Nexus
-    runs: set cassandra.keyspace to that keyspace afterwards. No notification is sent again.
+    Those of a state folder are replaced, and its Nexus must be stopped. On Cassandra Nexus goes on meanwhile: switch by
+    setting cassandra.keyspace to the fresh one.
     """
     from nexus.cli import rebuilding, render
 

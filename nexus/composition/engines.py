@@ -266,10 +266,24 @@ class Engines:
                 self._templates = FolderTemplates(settings.folder)
         return self._templates
 
+    def of_served(self, consumers: str) -> str:
+        """The group of those that consume for the same clusters: each such group hears everything."""
+        return "-".join([consumers, *self.config.kubernetes.served_clusters])
+
+    def _served(self) -> list[str]:
+        served = self.config.kubernetes.served_clusters
+        if unknown := set(served).difference(self._shards):
+            raise ConfigError(
+                f"kubernetes.serve names {', '.join(sorted(unknown))}, and the clusters that are configured are "
+                f"{', '.join(self._shards)}: correct it, or add a kubeconfig"
+            )
+        return [name for name in self._shards if not served or name in served]
+
     async def clusters(self) -> Mapping[str, Cluster]:
+        """Those that this process serves."""
         async with self._opening:
             if self._clusters is None and self._shards:
-                self._clusters = {name: await self._shard(name) for name in self._shards}
+                self._clusters = {name: await self._shard(name) for name in self._served()}
             if self._clusters is None:
                 cluster = await self._local_cluster()
                 self._clusters = {cluster.name: cluster}

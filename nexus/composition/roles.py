@@ -91,13 +91,14 @@ async def supervisor(role: Role) -> None:
     engines = role.engines
     limits, removed = engines.config.supervision, engines.config.kubernetes.removed_clusters
     context, clusters = await engines.context("supervisor"), await engines.clusters()
-    await role.drive(Supervisor(context, clusters), [OBSERVATIONS], "supervisor", by_cluster=True)
+    judging = Supervisor(context, clusters, engines.config.kubernetes.served_clusters)
+    await role.drive(judging, [OBSERVATIONS], engines.of_served("supervisor"), by_cluster=True)
     collector = Collector(context, clusters, limits.linger, removed)
-    await role.drive(collector, [RUNS], "collector")
+    await role.drive(collector, [RUNS], engines.of_served("collector"))
     role.spawn(collector.sweep(limits.collect_interval))
     graces = msgspec.structs.asdict(engines.config.grace)
     oversight = Oversight(clusters, graces, limits.missed_after)
-    patience = Patience(limits.check_after, limits.max_unreachable, removed)
+    patience = Patience(limits.check_after, limits.max_unreachable, removed, limits.unreachable_after)
     reconciler = Reconciler(context, clusters, oversight, patience)
     role.spawn(reconciler.run(limits.reconcile_interval))
     sweeper = await _sweeper(engines, "supervisor")

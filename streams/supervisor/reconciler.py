@@ -28,13 +28,21 @@ _PAGE = 1000
 
 class Patience:
     """How long what is waited for: `vanished` after the last fact of a run whose Job is not there, `blind` beyond the
-    deadline of a run whose cluster is not heard. What ran on the clusters `removed` is not waited for.
+    deadline of a run whose cluster is not heard. What ran on the clusters `removed` is not waited for. A cluster that another
+    supervisor has heard in the last `elsewhere` is left to that one.
     """
 
-    def __init__(self, vanished: timedelta, blind: timedelta, removed: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        vanished: timedelta,
+        blind: timedelta,
+        removed: Collection[str] = (),
+        elsewhere: timedelta = timedelta(seconds=30),
+    ) -> None:
         self.vanished = vanished
         self.blind = blind
         self.removed = frozenset(removed)
+        self.elsewhere = elsewhere
 
 
 class Reconciler:
@@ -98,6 +106,8 @@ class Reconciler:
         self, run: Run, now: datetime, here: Mapping[str, str], heard: Sequence[Heard]
     ) -> list[Event]:
         name = run.request.cluster
+        if name not in self._clusters and self._heard_elsewhere(name, now, heard):
+            return []
         if now >= run.request.placement_deadline:
             if created := await self._created_unheard(run, now, here):
                 return [created]
@@ -112,6 +122,10 @@ class Reconciler:
             )
             return [run.request, again]
         return []
+
+    def _heard_elsewhere(self, cluster: str, now: datetime, heard: Sequence[Heard]) -> bool:
+        """Its own supervisor can ask it for a Job that was made and not heard of."""
+        return any(each.cluster == cluster and now - each.at < self._patience.elsewhere for each in heard)
 
     async def _created_unheard(self, run: Run, now: datetime, here: Mapping[str, str]) -> Event | None:
         """That the run has its Job after all: it was created, nobody heard the answer, and no watcher has shown it yet."""

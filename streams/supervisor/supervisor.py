@@ -21,9 +21,15 @@ __all__ = ["Supervisor"]
 
 
 class Supervisor:
-    """Stateless: an observation and the run's row decide. The first terminal fact wins, so a late word does no harm."""
+    """Stateless: an observation and the run's row decide. The first terminal fact wins, so a late word does no harm.
 
-    def __init__(self, context: Context, clusters: Mapping[str, Cluster]) -> None:
+    Where `served` names clusters, what others show is for their own supervisors to judge.
+    """
+
+    def __init__(
+        self, context: Context, clusters: Mapping[str, Cluster], served: Collection[str] = ()
+    ) -> None:
+        self._served = frozenset(served)
         self._clusters = clusters
         self._store = context.store
         self._journal = context.journal
@@ -36,7 +42,7 @@ class Supervisor:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())
         observed: dict[str, list[RunObserved]] = {}
         for _, event in events:
-            if isinstance(event, RunObserved):
+            if isinstance(event, RunObserved) and (not self._served or event.cluster in self._served):
                 observed.setdefault(event.request_id, []).append(event)
         runs = await self._store.get_many(list(observed))
         facts = await asyncio.gather(

@@ -397,6 +397,18 @@ async def test_a_queued_run_says_since_when_its_cluster_was_away(nexus):
     assert heard.at < row.request.at
 
 
+async def test_a_queued_run_of_a_cluster_that_another_supervisor_hears_is_left_to_that_one(nexus):
+    """It can ask for a Job that was made and not heard of; once it is silent as well, the run ends all the same."""
+    await look(nexus)
+    await nexus.queued(1, placement_deadline=nexus.clock())
+    del nexus.clusters[nexus.cluster.name]
+    await look(nexus)
+    assert not (await row_of(nexus)).ended
+    nexus.clock.advance(30)
+    await look(nexus)
+    assert (await row_of(nexus)).stage is Stage.SCHEDULING_FAILED
+
+
 async def test_it_looks_again_and_again(nexus):
     await nexus.placed()
     nexus.spawn(nexus.reconciler().run(timedelta(milliseconds=10)))

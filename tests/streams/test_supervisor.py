@@ -9,6 +9,7 @@ import pytest
 from nexus.domain.events import EvidenceRecorded, RunFailed, RunObserved
 from nexus.domain.run import Stage
 from nexus.domain.topics import OBSERVATIONS, RUNS
+from streams.supervisor.supervisor import Supervisor
 from tests.streams.conftest import MATERIALIZER, Installation, run_id
 from tests.support.factories import cancelled, completed, job_view, run_observed
 
@@ -343,3 +344,18 @@ async def test_what_another_cluster_shows_under_the_same_name_is_not_the_run(nex
     await nexus.say(run_observed(request_id=RUN, job=failed, at=nexus.clock(), cluster_id="another"))
     await judged(nexus)
     assert await ends_of(nexus) == []
+
+
+@pytest.mark.parametrize("served", [[], ["standalone"], ["another"]])
+async def test_a_supervisor_judges_what_the_clusters_that_it_serves_show(installation, served):
+    """One beside the Jobs of each cluster hears the observations of all."""
+    installation.start_ledger()
+    installation.start_watcher()
+    supervisor = Supervisor(installation.context, installation.clusters, served)
+    installation.drive(supervisor, OBSERVATIONS, consumers="supervisor")
+    assert installation.cluster.name == "standalone"
+    await installation.placed()
+    await observed(installation, lambda seen: seen.pods and seen.pods[0].started_at)
+    await judged(installation)
+    started = (await installation.store.get(RUN)).started_at is not None
+    assert started == (served != ["another"])

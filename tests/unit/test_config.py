@@ -306,3 +306,17 @@ def test_a_cluster_is_configured_or_removed():
     engines = Engines(config, None, AsyncExitStack())
     assert "nexus.requests.gone" in engines.topics()
     assert engines.cluster_names() == ["standalone"]
+
+
+async def test_a_process_serves_all_clusters_or_those_that_it_is_told(tmp_path):
+    for name in ("eu", "us", "ap"):
+        (tmp_path / f"{name}.kubeconfig").touch()
+    folder = {"NEXUS__KUBERNETES__KUBECONFIG": str(tmp_path)}
+    engines = Engines(load(None, folder), None, AsyncExitStack())
+    assert engines.of_served("supervisor") == "supervisor"
+    engines = Engines(load(None, folder | {"NEXUS__KUBERNETES__SERVE": "us, eu"}), None, AsyncExitStack())
+    assert engines.of_served("supervisor") == "supervisor-eu-us"
+    assert engines.cluster_names() == ["ap", "eu", "us"]
+    engines = Engines(load(None, folder | {"NEXUS__KUBERNETES__SERVE": "af"}), None, AsyncExitStack())
+    with pytest.raises(ConfigError, match=r"kubernetes\.serve names af, and the clusters .* are ap, eu, us"):
+        await engines.clusters()
