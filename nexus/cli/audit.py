@@ -22,9 +22,10 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(state: State = Path(".nexus"), config: ConfigFile = None, as_json: Json = False) -> None:
-    """Fold the log anew and hold the projections against that. Exits with 1 when they differ.
+    """Compare the projections with a fresh fold of the log.
 
-    Works beside a running Nexus: rows that its ledger has yet to reach are late, and not wrong.
+    Exits with 1 when they differ. Works beside a running Nexus: a row that its ledger has not reached yet counts as late,
+    not as wrong.
     """
     from nexus.cli import render, verification
 
@@ -42,14 +43,14 @@ def rebuild(
     config: ConfigFile = None,
     into: Annotated[
         str | None,
-        typer.Option(metavar="KEYSPACE", help="A fresh keyspace, where the projections are on Cassandra."),
+        typer.Option(metavar="KEYSPACE", help="The fresh keyspace to fill, on Cassandra."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the projections anew from the log; nothing is emitted.
+    """Make the projections anew from the log.
 
-    Those of a state folder are replaced, and its Nexus must be stopped. On Cassandra Nexus goes on meanwhile: switch by
-    setting cassandra.keyspace to the fresh one.
+    In a state folder this replaces the projections: stop Nexus first. On Cassandra it fills a fresh keyspace while Nexus
+    runs: set cassandra.keyspace to that keyspace afterwards. No notification is sent again.
     """
     from nexus.cli import rebuilding, render
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import sqlite3
 from typing import Any
 
@@ -18,7 +19,12 @@ INTERRUPTED = 130
 
 
 class Boundary(TyperGroup):
-    """The group of all commands. Mistakes in Nexus itself keep their traceback: they are to be reported."""
+    """The group of all commands. A mistake in Nexus itself keeps its traceback: it is to be reported."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for command in self.commands.values():
+            command.help = command.help and _paragraphs(command.help)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -42,6 +48,11 @@ class Boundary(TyperGroup):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise
             raise _told(error) from None
+
+
+def _paragraphs(text: str) -> str:
+    """Join the lines of each: where a docstring wraps is no end of a line on somebody's terminal."""
+    return "\n\n".join(" ".join(each.split()) for each in inspect.cleandoc(text).split("\n\n"))
 
 
 def _told(error: Exception) -> typer.Exit:

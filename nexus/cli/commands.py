@@ -34,7 +34,7 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
     ] = False,
 ) -> None:
-    """Runs algorithms: HTTP in, Jobs out, every step an event."""
+    """Run algorithms: HTTP in, Jobs out, every step an event."""
 
 
 for _module in (serve, topics, schema, submit, runs, garbage, replay, audit):

@@ -1,4 +1,4 @@
-"""What is left of runs that ended: `nexus garbage`."""
+"""List what runs left behind: `nexus garbage`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ def register(app: typer.Typer) -> None:
 
 
 def garbage(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries to list, at most.")] = 100,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """List the Jobs and payloads that would be removed now, and why. Removes nothing: the supervisor does, by itself."""
+    """List the Jobs and payloads that would be deleted now, and why.
+
+    This command deletes nothing: the role supervisor does, at each sweep.
+    """
     from nexus.cli import render
     from nexus.client import Client
 
@@ -53,6 +56,4 @@ def _show(report: GarbageReport) -> None:
     if report.more:
         render.err().print("there is more: ask with a higher --limit")
     for name in report.unheard:
-        render.err().print(
-            f"the cluster {name} does not answer: what it has is not in the list", markup=False
-        )
+        render.err().print(f"the cluster {name} is unreachable: the list lacks its Jobs", markup=False)

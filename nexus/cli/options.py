@@ -35,7 +35,9 @@ State = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML file with the configuration.")]
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="The id that the submission answered.")]
+RequestId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of the run, as its submission answered it.")
+]
 Algorithm = Annotated[str | None, typer.Option("--algorithm", help="Only runs of this algorithm.")]
 Since = Annotated[str | None, typer.Option("--since", help=f"At or after. {_MOMENT}")]
 Until = Annotated[str | None, typer.Option("--until", help=f"Before. {_MOMENT}")]

@@ -38,15 +38,15 @@ def results(
     state: State = Path(".nexus"),
     config: ConfigFile = None,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Start with the first that is kept.")
+        bool, typer.Option("--from-beginning", help="Start with the oldest notification that is kept.")
     ] = False,
     algorithm: Algorithm = None,
     no_follow: Annotated[
-        bool, typer.Option("--no-follow", help="Print all that there is, and leave.")
+        bool, typer.Option("--no-follow", help="Print all that there are, and exit.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Follow the notifications of runs that end (topic nexus.results)."""
+    """Follow the notifications of runs that end (the topic nexus.results)."""
 
     async def tell() -> None:
         from nexus.cli.state import open_log
@@ -68,13 +68,16 @@ def replay(
     since: Since = None,
     until: Until = None,
     topic: Annotated[
-        list[str] | None, typer.Option(help="Instead of all requests and nexus.runs; may be given again.")
+        list[str] | None,
+        typer.Option(help="Read this topic instead of all requests and nexus.runs; repeatable."),
     ] = None,
     state: State = Path(".nexus"),
     config: ConfigFile = None,
-    _as_json: Annotated[bool, typer.Option("--json", help="Always so here.")] = True,
+    _as_json: Annotated[
+        bool, typer.Option("--json", help="Accepted, and without effect: the output is JSON.")
+    ] = True,
 ) -> None:
-    """Print what was said, in the order in which the log took it: one CloudEvent (JSON) per line."""
+    """Print the events of the log in their order, one CloudEvent (JSON) per line."""
     of_run = parse_request_id(run) if run else None
     asyncio.run(
         _replay(

@@ -32,12 +32,16 @@ def register(app: typer.Typer) -> None:
 def get(
     request_id: RequestId,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Wait for its end; exit as `nexus run` does.")
+        bool,
+        typer.Option("--follow", "-f", help="Wait for the end of the run, and exit as `nexus run` does."),
     ] = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Show a run; of one that did not complete also why: cause, details, hint, the end of its log."""
+    """Show a run, and why it failed.
+
+    For a run that did not complete: the cause, details, a hint, its attempts and the end of its log.
+    """
     from nexus.cli import following, render
     from nexus.client import Client
 
@@ -63,7 +67,7 @@ def list_runs(
     parent: Annotated[str | None, typer.Option(metavar="ID", help="Only children of this run.")] = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Runs to list, at most.")] = 50,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +93,7 @@ def list_runs(
 
 
 def events(request_id: RequestId, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Show the history of a run: what was said of it and when, and the end of its log where that was recorded."""
+    """Show the history of a run: its events, and the end of its log where that was recorded."""
     from nexus.cli import render
     from nexus.client import Client
 
@@ -103,15 +107,18 @@ def events(request_id: RequestId, url: Url = DEFAULT_URL, as_json: Json = False)
 
 def cancel(
     request_id: RequestId,
-    reason: Annotated[str, typer.Option(help="Why; kept in the run's history.")] = "",
-    initiator: Annotated[str, typer.Option(help="Who; the user of this shell when left out.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, kept in the history of the run.")] = "",
+    initiator: Annotated[str, typer.Option(help="Who cancels. Default: the user of this shell.")] = "",
     policy: Annotated[
-        DeletionPolicy, typer.Option(help="What becomes of its Job and children.")
+        DeletionPolicy, typer.Option(help="What happens to the Job and the children of the run.")
     ] = DeletionPolicy.BACKGROUND,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """End a run that has not ended. Of one that has, only the wish is recorded."""
+    """Cancel a run that has not ended.
+
+    A run that has ended stays as it is: the cancel is recorded in its history, and changes nothing.
+    """
     from nexus.cli import render
     from nexus.client import Client
 

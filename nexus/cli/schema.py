@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(file: ConfigFile = None, as_json: Json = False) -> None:
-    """Make the keyspace and the tables of the run store, or bring them up to date. Again does no harm."""
+    """Create the keyspace and the tables of the run store, or bring them up to date.
+
+    Run it as often as you like: what is up to date stays as it is.
+    """
     from nexus.cli import render
     from nexus.composition.provision import make_tables
     from nexus.config import load

@@ -24,11 +24,11 @@ __all__ = ["register"]
 
 _ROLES = {
     "api": "Serve the HTTP API",
-    "receiver": "Take what algorithms report",
-    "scheduler": "Turn requests into Jobs",
-    "ledger": "Fold events into the projections, and announce how runs ended",
-    "watcher": "Publish what the clusters show",
-    "supervisor": "Turn observations into facts, and remove the Jobs of ended runs",
+    "receiver": "Take the reports of algorithms",
+    "scheduler": "Create the Jobs of requests",
+    "ledger": "Fold events into the projections, and announce the ends of runs",
+    "watcher": "Observe Jobs and pods, and publish what changes",
+    "supervisor": "Turn observations into facts, and delete the Jobs of ended runs",
 }
 
 
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     for role, does in _ROLES.items():
         app.command(
             role,
-            help=f"{does}, as a process of its own beside others on the same servers.",
+            help=f"{does}.\n\nRuns this role in a process of its own, on the servers that the configuration names.",
             epilog=f"Example: nexus {role} --config nexus.yaml",
             rich_help_panel="Serve",
         )(_role(role))
@@ -48,17 +48,18 @@ def dev(
     state: State = Path(".nexus"),
     config: ConfigFile = None,
     host: Annotated[
-        str | None, typer.Option(help="The address to listen on; this machine only when left out.")
+        str | None, typer.Option(help="The address to listen on. Default: this machine only.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="The port to listen on; 8080 when left out.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on. Default: 8080.")] = None,
     templates: Annotated[Path | None, typer.Option(help="The folder with the manifests.")] = None,
-    slots: Annotated[int | None, typer.Option(help="How many pods run at a time.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Pods that run at a time, at most.")] = None,
     rate: Annotated[float | None, typer.Option(help="Jobs created per second, at most.")] = None,
     kafka: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Keep the log on Kafka, and not in the folder.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Keep the log on Kafka instead of in the folder.")
     ] = None,
     cassandra: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Keep the projections on Cassandra.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Keep the projections on Cassandra instead of in the folder."),
     ] = None,
     s3: Annotated[
         str | None,
@@ -68,14 +69,16 @@ def dev(
     ] = None,
     kubeconfig: Annotated[
         Path | None,
-        typer.Option(help="Run the algorithms on Kubernetes, and not as processes of this machine."),
+        typer.Option(help="Run the algorithms on Kubernetes instead of on this machine."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """All roles in one process, all state in one folder; nothing else is needed.
+    """Run every role in one process, with all state in one folder.
 
-    Algorithms run as processes of this machine. Ctrl-C stops Nexus; what was accepted goes on at the next start.
-    Each engine can be a real one instead: what `nexus topics` and `nexus schema` make is made at the start.
+    Nothing else is needed: algorithms run as processes of this machine. Ctrl-C stops Nexus, and the next start continues
+    with everything that was accepted.
+
+    Each engine can be a real one instead. The start then creates what `nexus topics` and `nexus schema` create elsewhere.
     """
     from nexus.cli import logging_setup, render
     from nexus.config import load
@@ -129,7 +132,10 @@ def _bucket(url: str | None) -> dict[str, str]:
 
 
 def config(file: ConfigFile = None, as_json: Json = False) -> None:
-    """Show the configuration as it applies: defaults, then the file, then NEXUS__SECTION__KEY. Secrets are hidden."""
+    """Show the effective configuration, secrets hidden.
+
+    Defaults come first, then the file, then variables NEXUS__SECTION__KEY: the later one wins.
+    """
     import yaml
 
     from nexus.cli import render
@@ -188,7 +194,7 @@ def _role(role: str) -> Callable[..., None]:
     def command(
         config: ConfigFile = None,
         host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-        port: Annotated[int | None, typer.Option(help="The port to listen on; 8080 when left out.")] = None,
+        port: Annotated[int | None, typer.Option(help="The port to listen on. Default: 8080.")] = None,
     ) -> None:
         from nexus.cli import logging_setup, render
         from nexus.config import load

@@ -33,21 +33,25 @@ def run(
     config_override: Annotated[
         Path | None, typer.Option(help="A YAML or JSON file with the run's customConfiguration.")
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="To find the run by.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="The run that asks for this one.")] = None,
+    tag: Annotated[str | None, typer.Option(help="A tag to find the run by.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="The parent of this run.")] = None,
     parent_algorithm: Annotated[
         str | None, typer.Option(metavar="NAME", help="The parent's algorithm.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Go through all but the Job.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but create the Job.")] = False,
     key: Annotated[
-        str | None, typer.Option(help="An idempotency key: the same key and request are one run.")
+        str | None,
+        typer.Option(help="An idempotency key: a second submission with the same key is the same run."),
     ] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the id and leave.")] = False,
-    timeout: Annotated[str | None, typer.Option(help="How long to follow it, such as 24h.")] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the id and exit.")] = False,
+    timeout: Annotated[str | None, typer.Option(help="How long to follow the run, such as 24h.")] = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Submit a run and follow it to its end. Exits with 0 when it COMPLETED, with 1 when it ended otherwise."""
+    """Submit a run and follow it to its end.
+
+    Exits with 0 when the run COMPLETED, and with 1 when it ended otherwise.
+    """
     within = parse_duration("--timeout", timeout) if timeout else None
     body = _payload(payload)
     configuration = _configuration(config_override)

@@ -23,15 +23,18 @@ def register(app: typer.Typer) -> None:
 
 def topics(
     config: ConfigFile = None,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing, only say what differs.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing, only show what differs.")] = False,
     development: Annotated[
-        bool, typer.Option("--development", help="As few replicas as there are brokers, one if need be.")
+        bool,
+        typer.Option(
+            "--development", help="Allow fewer replicas: as many as there are brokers, at least one."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the topics on Kafka that are missing, and hold those that are there against the configuration.
+    """Create the topics on Kafka, or compare those that exist with the configuration.
 
-    Requests get more partitions when more are configured; nothing else that exists is changed. Exits with 1 when
+    Topics of requests get more partitions when more are configured. Nothing else that exists is changed. Exits with 1 when
     something differs.
     """
     from nexus.cli import render

@@ -67,7 +67,7 @@ class StateFolder:
         if not known and self.root.stat().st_mode & 0o077 and any(self.root.iterdir()):
             raise ConfigError(
                 f"the folder {self.root} holds things that are not Nexus's, and a state folder is closed to all other "
-                "users: name an empty folder, or a new one, with --state"
+                "users: name an empty folder, or a new one, with --state, or close this one with chmod 700"
             )
 
     def must_exist(self) -> None:

@@ -56,7 +56,7 @@ class NexusProcess(NexusClient):
 
     def launch(self) -> None:
         """Start it, and do not wait until it is ready."""
-        self.state.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [sys.executable, "-m", "nexus", self.role, "--port", str(self.port), *self.flags]
         if self.role == "dev":
             command += ["--state", str(self.state)]

@@ -129,6 +129,16 @@ def test_every_command_has_help_with_an_example(command):
     assert "Example: nexus" in result.stdout
 
 
+@pytest.mark.parametrize("command", typer.main.get_command(app).commands.values(), ids=lambda each: each.name)
+def test_help_begins_with_one_short_sentence_and_does_not_break_within_one(command):
+    first, *rest = command.help.split("\n\n")
+    assert len(first) <= 100
+    for paragraph in (first, *rest):
+        assert paragraph[0].isupper()
+        assert paragraph.endswith(".")
+        assert "\n" not in paragraph
+
+
 @pytest.mark.parametrize("role", ["api", "receiver", "scheduler", "ledger", "watcher", "supervisor"])
 def test_a_role_alone_refuses_the_embedded_engines(role):
     refused(nexus(role, "--port", str(free_port())), 2, "NEXUS__", "use `nexus dev` here")
