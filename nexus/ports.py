@@ -53,7 +53,7 @@ class Partition(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a record lies."""
+    """The place of a record in the log."""
 
     topic: str
     partition: int
@@ -74,19 +74,22 @@ class EventLog(Protocol):
     """The durable log. Topics have a fixed number of partitions; a key always goes to the same one."""
 
     async def append(self, records: Sequence[NewRecord]) -> list[Position]:
-        """Durable when it returns. `Unavailable`: nothing was appended; `OutcomeUnknown`: it may have been."""
+        """Append records, durably when this returns; answers their positions.
+
+        Raises `Unavailable` where nothing was appended, and `OutcomeUnknown` where that is not known.
+        """
         ...
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Record]:
-        """Up to `limit` records from `offset` on; fewer, or none, at the end."""
+        """Read up to `limit` records from `offset` on; fewer, or none, at the end."""
         ...
 
     async def topics(self) -> Mapping[str, int]:
-        """Every topic and its number of partitions."""
+        """Name every topic, with its number of partitions."""
         ...
 
     async def end(self, topic: str, partition: int) -> int:
-        """The offset that the next record will get."""
+        """Tell the offset that the next record will get."""
         ...
 
 
@@ -133,59 +136,60 @@ class RunStore(Protocol):
     async def get_many(self, request_ids: Sequence[str]) -> dict[str, Run]: ...
 
     async def payload(self, request_id: str) -> bytes | None:
-        """The payload of a run that had it inline."""
+        """Read the payload of a run, where it travelled inline."""
         ...
 
     async def history(self, request_id: str) -> list[HistoryEntry]: ...
 
     async def find(self, where: RunFilter, limit: int, after: str = "") -> list[Run]:
-        """Newest first by request id; `after` is the id of the last run of the page before."""
+        """List runs, newest first by request id; `after` is the id of the last run of the page before."""
         ...
 
     async def due(self, at: datetime, limit: int) -> list[Run]:
-        """Queued runs whose parking or placement deadline is over by then, the most overdue first."""
+        """List queued runs whose deferral or placement deadline is over by then, the most overdue first."""
         ...
 
     async def running(self, before: datetime, limit: int, after: str = "") -> list[Run]:
-        """Runs in RUNNING that have not changed since `before`, by id; `after` is the last of the page before."""
+        """List runs in RUNNING that have not changed since `before`, by id; `after` is the last of the page before."""
         ...
 
     async def uncollected(self, before: datetime, limit: int) -> list[Run]:
-        """Ended runs with a Job that is not collected, that ended before then, longest first."""
+        """List ended runs whose Job is not collected and that ended before then, the longest ago first."""
         ...
 
     async def write(self, changes: Sequence[Folded]) -> None:
-        """Each run's change at once or not at all; durable when it returns."""
+        """Write each run's change whole or not at all; durably when this returns."""
         ...
 
     async def expect(self, partitions: Collection[Partition]) -> None:
-        """These are folded by somebody: there is no watermark until each of them was advanced."""
+        """Wait for these partitions: there is no watermark until each of them was advanced."""
         ...
 
     async def advance(self, folded: Mapping[Partition, datetime]) -> None:
-        """What the log took into these partitions before these times is in the projections. It never goes back."""
+        """Note that the projections have what these partitions got before these times. Never goes back."""
         ...
 
     async def watermark(self) -> datetime | None:
-        """The least of what the partitions were advanced to: what the log took before this is in the projections."""
+        """Tell up to when the projections have everything: the least of what the partitions were advanced to."""
         ...
 
     async def hear(self, heard: Sequence[Heard]) -> None:
-        """These clusters answered then. It never goes back. No projection, and kept beside them for every process."""
+        """Note when these clusters answered, for every process. Never goes back. Kept beside the projections."""
         ...
 
     async def heard(self) -> list[Heard]:
-        """When each cluster that ever answered last did."""
+        """Tell when each cluster last answered that ever did."""
         ...
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
-        """A cluster said this of what has that digest: its last word stands. No projection, and kept beside them for every
-        process.
+        """Note what a cluster answered about what has that digest, for every process: the last answer stands.
+
+        Is no projection, but kept beside them.
         """
         ...
 
     async def verdicts(self, cluster: str) -> list[Verdict]:
-        """The last word of this cluster on each digest, as far as it is not a day old."""
+        """List the last answer of this cluster about each digest, where it is less than a day old."""
         ...
 
 
@@ -197,10 +201,10 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Claims(Protocol):
-    """Who came first with an `Idempotency-Key`: the one table that is no projection."""
+    """The requests that came first with an `Idempotency-Key`: the one table that is no projection."""
 
     async def claim(self, algorithm: str, key: str, claim: Claim) -> Claim:
-        """The claim that stands: this one, or an earlier one. Durable when it returns."""
+        """Claim a key, and answer the claim that stands: this one, or an earlier one. Durable when it returns."""
         ...
 
 
@@ -219,7 +223,7 @@ class PayloadStore(Protocol):
     """Payloads too large for the log, by the key of contract §5.3."""
 
     async def put(self, key: str, body: bytes) -> str:
-        """Its address, unsigned. Durable when it returns."""
+        """Store a payload, durably when this returns; answers its unsigned address."""
         ...
 
     async def put_pieces(self, key: str, pieces: AsyncIterator[bytes]) -> str:
@@ -234,17 +238,18 @@ class PayloadStore(Protocol):
     async def delete(self, key: str) -> None: ...
 
     async def stored(self, after: str, limit: int) -> list[StoredPayload]:
-        """What there is beyond that key, others' things as well: algorithm by algorithm, by id within each. At most `limit`,
-        and at least one while there is any. The key of `~` is beyond all ids of its algorithm.
+        """List what lies beyond that key, other people's things as well: by algorithm, and by id within each.
+
+        At most `limit`, and at least one while there is any. The key of `~` is beyond all ids of its algorithm.
         """
         ...
 
 
 class PayloadUrls(Protocol):
-    """Where an algorithm reads its payload without any credentials of its own."""
+    """Addresses from which an algorithm reads its payload without credentials of its own."""
 
     async def url(self, request: RunRequested, now: datetime, beyond: timedelta) -> str:
-        """Good for as long as the request asked for, counted from `beyond` on."""
+        """Sign an address that is valid for as long as the request asked for, counted from `beyond` on."""
         ...
 
 
@@ -252,7 +257,7 @@ class Templates(Protocol):
     """The algorithms and workgroups that are deployed, as they are now. InvalidInput is raised for what is broken."""
 
     def names(self) -> list[str]:
-        """The algorithms that can be run."""
+        """Name the algorithms that can be run."""
         ...
 
     def template(self, name: str) -> Template | None: ...
@@ -260,7 +265,7 @@ class Templates(Protocol):
     def workgroup(self, name: str) -> Workgroup | None: ...
 
     def unreadable(self) -> Sequence[InvalidInput]:
-        """What is deployed and cannot be read: more names may be in there than are known."""
+        """List what is deployed and cannot be read: it may hold names that are not known."""
         ...
 
     async def watch(self) -> None:
@@ -269,21 +274,21 @@ class Templates(Protocol):
 
 
 class Created(msgspec.Struct, frozen=True):
-    """A Job exists: made now, or found there under the same name."""
+    """A Job that exists: created now (`fresh`), or found under the same name."""
 
     job: JobView
     fresh: bool
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One step of a watch: the object as it is now, or as it last was before it went."""
+    """One step of a watch: the object as it is now, or as it last was before it was deleted."""
 
     kind: Literal["ADDED", "MODIFIED", "DELETED"]
     object: JobView | PodView
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """Everything of ours that a cluster holds, first thing in each watch: what is not in it is gone."""
+    """Everything of ours on a cluster, the first step of each watch: what is not in it was deleted."""
 
     jobs: tuple[JobView, ...]
     pods: tuple[PodView, ...]
@@ -295,19 +300,22 @@ class Cluster(Protocol):
     name: str
 
     async def identity(self) -> str:
-        """What tells this cluster from another that got its name: the uid of kube-system."""
+        """Tell this cluster from another that got its name: the uid of kube-system. Raises `Unavailable`."""
         ...
 
     async def create(self, job: Mapping[str, Any]) -> Created:
-        """Create the Job, or find the one that has its name (`fresh` is False). Raises `Refused`."""
+        """Create the Job, or find the one that has its name (`fresh` is False).
+
+        Raises `Refused`, `Unavailable`, or `OutcomeUnknown` where the answer was lost.
+        """
         ...
 
     async def judge(self, job: Mapping[str, Any]) -> None:
-        """Raises `Refused` where a create of this Job would, or would drop a member that it does not know. Makes nothing."""
+        """Raise `Refused` where a create of this Job would, or would drop a member. Creates nothing."""
         ...
 
     async def version(self) -> str:
-        """Of what judges Jobs here: another one may judge otherwise."""
+        """Tell the version of what judges Jobs here: another version may judge otherwise."""
         ...
 
     async def get(self, name: str) -> JobView | None: ...
@@ -315,26 +323,28 @@ class Cluster(Protocol):
     async def pods(self, job: str) -> Sequence[PodView]: ...
 
     async def delete(self, name: str, uid: str, policy: DeletionPolicy) -> bool:
-        """Delete that very Job, with its pods and what it owns as the policy says; False when it is not there."""
+        """Delete the Job of that name and uid, its pods, and what it owns by the policy; False when it is not there."""
         ...
 
     async def log_tail(self, pod: str, limit: int) -> str:
-        """The last `limit` bytes that the algorithm's container wrote; empty when there are none."""
+        """Read the last `limit` bytes that the algorithm's container wrote; empty when there are none."""
         ...
 
     async def events(self, job: str) -> Sequence[str]:
-        """What the cluster said about the Job and its pods, oldest first, as `reason: message`."""
+        """List the cluster's events about the Job and its pods, oldest first, as `reason: message`."""
         ...
 
     def watch(self) -> AsyncGenerator[Listed | Change]:
-        """A `Listed`, then every change after it, those of one object in order; those of a Job and of its pods may
-        pass each other. Ends where it cannot go on without a gap: watch again, and list again.
+        """List everything, then follow every change after that.
+
+        Changes of one object come in order; those of a Job and of its pods may overtake each other. Ends where it
+        cannot go on without a gap: watch again, which lists again.
         """
         ...
 
 
 class Leadership(Protocol):
-    """The right to a work that one process at a time may do."""
+    """The right to do a work that one process at a time may do."""
 
     async def lead(self, work: Callable[[int], Coroutine[Any, Any, None]]) -> None:
         """Wait for the right, and do the work while it lasts; then wait again. Returns when the work has returned.

@@ -1,4 +1,4 @@
-"""What the processors of one process work with."""
+"""The ports that the processors of one process work with."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ class Context(msgspec.Struct, frozen=True):
     monotonic: Callable[[], float]
     """Seconds."""
     chance: Callable[[], float]
-    """From 0 to 1, for what is to be spread."""
+    """A number from 0 to 1, for delays that are to be spread."""

@@ -1,4 +1,4 @@
-"""What a processor is to a driver: plain code over deliveries, each to be acknowledged once its effect is durable."""
+"""What a driver expects of a processor: code over deliveries that acknowledges each once its effects are durable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Clock = Callable[[], datetime]
 
 
 Ack = Callable[[], None]
-"""Says that a record's effect is durable. It holds no record, so that it may be kept for long."""
+"""Acknowledges a record: its effects are durable. It holds no record, so that it may be kept for long."""
 
 
 class Delivery(NamedTuple):
@@ -25,18 +25,24 @@ class Delivery(NamedTuple):
 
 
 class Processor(Protocol):
-    """`Unavailable` from `process` makes the driver deliver the same batch again, after a pause, without end."""
+    """Code that handles batches of records.
+
+    Where `process` raises `Unavailable`, the driver delivers the same batch again after a backoff, without end.
+    """
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
-        """From now on these are delivered here, of every partition of the topics. What is held of others is void:
-        its acknowledgement does nothing, and somebody else gets it. Comes before the first delivery, and at every change.
+        """Take over the partitions `mine`, of `every` partition: before the first delivery, and at each change.
+
+        Deliveries of other partitions that are held here are void: their acks do nothing, and another member gets them.
         """
         ...
 
-    async def process(self, batch: Sequence[Delivery]) -> None: ...
+    async def process(self, batch: Sequence[Delivery]) -> None:
+        """Handle a batch, and acknowledge each of its deliveries, now or later."""
+        ...
 
     async def caught_up(self, until: datetime) -> None:
-        """Every record that the log took before then has been delivered and acknowledged, or is held here."""
+        """Learn that every record from before then was delivered, and is acknowledged or held here."""
         ...
 
 
@@ -44,9 +50,9 @@ class Driver(Protocol):
     """Feeds one processor from the log."""
 
     async def run(self) -> None:
-        """Until cancelled; then what was acknowledged is committed."""
+        """Deliver until cancelled; then commit what was acknowledged."""
         ...
 
     def problem(self) -> str | None:
-        """What keeps the processor from going on although there is something to do; None while it goes on."""
+        """Tell what is wrong where nothing gets on although there is something to do; else None."""
         ...

@@ -89,7 +89,7 @@ class CollectedBy(StrEnum):
 
 
 class Parent(_Part, frozen=True):
-    """The run that asked for this one (`parentRequest`, contract §1.1)."""
+    """The run that submitted this one (`parentRequest`, contract §1.1)."""
 
     request_id: str
     algorithm_name: str
@@ -105,7 +105,7 @@ class Diagnosis(_Part, frozen=True):
 
 
 class Evidence(_Part, frozen=True):
-    """What a cluster still showed of a run before its Job was removed; `note` says why where there is nothing."""
+    """What a cluster showed of a run before its Job was deleted; `note` tells why where there is nothing."""
 
     pods: tuple[PodView, ...] = ()
     events: tuple[str, ...] = ()
@@ -125,7 +125,10 @@ class _Event(
     tag=True,
     tag_field="type",
 ):
-    """`at` is when it was said. It is no part of the identity, so that saying a thing again is a repeat."""
+    """`at` is when it was appended, and no part of the identity: appending the same again is a repeat.
+
+    `unsaid` names the fields that are no part of the identity, with the values that stand for them in the id.
+    """
 
     version: ClassVar[int] = 1
     unsaid: ClassVar[dict[str, Any]] = {"at": _NEVER}
@@ -136,9 +139,9 @@ class _Event(
 
 
 class RunRequested(_Event, frozen=True):
-    """A client asked for a run. Holds all that is needed to run it, today or again in a year."""
+    """A client submitted a run. Holds all that is needed to run it, today or again in a year."""
 
-    unsaid = {"payload": NO_PAYLOAD}  # its hash and size are said; the row goes without it
+    unsaid = {"payload": NO_PAYLOAD}  # its hash and size are part of the identity; the row does not hold it
 
     cluster: str
     workgroup: str
@@ -175,7 +178,10 @@ class RunStarted(_Event, frozen=True):
 
 
 class RunStalled(_Event, frozen=True):
-    """Its Job is there and does not get on. The same may happen again, so when it was seen is part of what was said."""
+    """The run is stalled: its Job exists and cannot get on.
+
+    The same may happen again, so the time is part of the identity.
+    """
 
     unsaid = {}
 
@@ -183,13 +189,13 @@ class RunStalled(_Event, frozen=True):
 
 
 class RunResumed(_Event, frozen=True):
-    """What it was stalled by is over."""
+    """The run is no longer stalled."""
 
     unsaid = {}
 
 
 class RunDeferred(_Event, frozen=True):
-    """The cluster kept refusing: the request is parked until `until`. `attempt` counts from 1.
+    """The cluster kept refusing: the request is deferred until `until`. `attempt` counts from 1.
 
     `denied`: the last refusal was for want of credentials or of a permission.
     """
@@ -203,13 +209,13 @@ class RunDeferred(_Event, frozen=True):
 
 
 class RunRequeued(_Event, frozen=True):
-    """A parked request was appended to its requests topic again."""
+    """A deferred request was appended to its requests topic again."""
 
     attempt: int
 
 
 class RunTagged(_Event, frozen=True):
-    """Tags may go back to what they were, so when it was said is part of what was said."""
+    """The run got another tag. It may get the former one again, so the time is part of the identity."""
 
     unsaid = {}
 
@@ -217,12 +223,16 @@ class RunTagged(_Event, frozen=True):
 
 
 class RunCompleted(_Event, frozen=True):
+    """The algorithm reported a result, or a dry run got as far as it goes."""
+
     result_uri: str = ""
     job_uid: str = ""
     """`dry-run` where no Job was made."""
 
 
 class RunFailed(_Event, frozen=True):
+    """The run failed: the algorithm reported that, or its Job ended so, vanished, or is lost with its cluster."""
+
     unsaid = {"at": _NEVER, "evidence": None}
 
     diagnosis: Diagnosis
@@ -230,6 +240,8 @@ class RunFailed(_Event, frozen=True):
 
 
 class RunDeadlineExceeded(_Event, frozen=True):
+    """The Job ran into its deadline."""
+
     unsaid = {"at": _NEVER, "evidence": None}
 
     diagnosis: Diagnosis
@@ -237,6 +249,8 @@ class RunDeadlineExceeded(_Event, frozen=True):
 
 
 class RunSchedulingFailed(_Event, frozen=True):
+    """No Job was created for the run, or no container of its Job could be started."""
+
     unsaid = {"at": _NEVER, "evidence": None}
 
     diagnosis: Diagnosis
@@ -244,31 +258,32 @@ class RunSchedulingFailed(_Event, frozen=True):
 
 
 class RunCancelled(_Event, frozen=True):
-    """Of a run that goes with its parent, reason and initiator are those of the cancel that ended the whole tree."""
+    """Somebody cancelled the run, or its parent: then reason, initiator and policy are those of that cancel."""
 
     reason: str = ""
     initiator: str = ""
     policy: DeletionPolicy = DeletionPolicy.BACKGROUND
     with_parent: str = ""
-    """The id of the parent that it goes with."""
+    """The id of the parent that was cancelled."""
 
 
 class EvidenceRecorded(_Event, frozen=True):
-    """What was seen of an ended run's Job before it is removed."""
+    """What an ended run's Job shows, before it is deleted."""
 
     evidence: Evidence
 
 
 class JobCollected(_Event, frozen=True):
-    """The Job is gone. `by` tells whether Nexus deleted it or found it deleted."""
+    """The Job is deleted. `by` tells whether Nexus did it, or found it done."""
 
     job_uid: str
     by: CollectedBy = CollectedBy.NEXUS
 
 
 class OrphanCollected(_Event, frozen=True):
-    """A Job of ours that is no run's, or not the Job of the run of its name. Said before it is deleted, with what it
-    showed, and again, `confirmed`, after that.
+    """A sweep deletes a Job that no run has, or that is not the Job of the run of its name.
+
+    Appended before, with the evidence, and again, `confirmed`, after that.
     """
 
     unsaid = {"at": _NEVER, "evidence": None}
@@ -282,7 +297,7 @@ class OrphanCollected(_Event, frozen=True):
 
 
 class PayloadCollected(_Event, frozen=True):
-    """A payload past its time. Said before it is removed from the payload store, and again, `confirmed`, after that."""
+    """A sweep deletes a payload past its time. Appended before, and again, `confirmed`, after that."""
 
     key: str
     because: str
@@ -306,7 +321,7 @@ class RunObserved(_Event, frozen=True):
 class RunEnded(_Event, frozen=True):
     """The notification on `nexus.results`, one per run: a public contract. Members as `GET .../results`.
 
-    The tag may have changed when it is said again: the end it tells of is the same.
+    The tag may have changed when it is appended again; the end is the same.
     """
 
     unsaid = {"at": _NEVER, "tag": ""}
@@ -319,7 +334,7 @@ class RunEnded(_Event, frozen=True):
 
 
 class DeadLettered(_Event, frozen=True):
-    """A record that failed by its own content, as it was received."""
+    """A record failed by its own content; here it is as it was received."""
 
     topic: str
     partition: int
@@ -329,13 +344,13 @@ class DeadLettered(_Event, frozen=True):
 
 
 def evidence_in(event: object) -> Evidence | None:
-    """What an event brings of evidence."""
+    """Take the evidence out of an event, where it has any."""
     return getattr(event, "evidence", None)
 
 
 TerminalFact = RunCompleted | RunFailed | RunDeadlineExceeded | RunSchedulingFailed | RunCancelled
 Swept = OrphanCollected | PayloadCollected
-"""About what lay around, under the id of a run that may not be there, or not any more."""
+"""Events of a sweep, under the id of a run that may not exist, or no longer."""
 Fact = (
     TerminalFact
     | JobCreated
