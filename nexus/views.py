@@ -83,5 +83,8 @@ class GarbageReport(msgspec.Struct, frozen=True):
     more: bool
 
 
-class Accepted(msgspec.Struct, frozen=True, rename="camel"):
+class Accepted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """`warnings` say what of the submission has no effect."""
+
     request_id: str
+    warnings: list[str] = []

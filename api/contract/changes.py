@@ -12,9 +12,12 @@ from api.contract.plain import SMALL_BODY, Nothing, paths, require_id, text
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, RequestId, ServicesOf
+from nexus.domain import bounds
+from nexus.domain.bounds import check_bound
 from nexus.domain.decoding import decoded
 from nexus.domain.errors import InvalidInput, NotFound
 from nexus.domain.events import DeletionPolicy, RunCancelled, RunTagged
+from nexus.domain.texts import check_text
 from nexus.domain.validation import check_tag
 
 __all__ = ["change_routes"]
@@ -52,6 +55,13 @@ async def cancel_run(
     """Ends a run in any unfinished stage. A run that has ended stays as it is; that it was asked for is recorded."""
     try:
         cancellation = decoded(_cancellations, body)
+        reason, initiator = cancellation.reason or "", cancellation.initiator or ""
+        for field, said, most in (
+            ("reason", reason, bounds.REASON),
+            ("initiator", initiator, bounds.INITIATOR),
+        ):
+            check_bound(field, said, most)
+            check_text(field, said)
     except InvalidInput as error:
         return text(400, f"Cancellation payload is invalid: {error}")
     policy = cancellation.cancellation_policy or DeletionPolicy.BACKGROUND
@@ -69,8 +79,8 @@ async def cancel_run(
         request_id=run.id,
         algorithm=algorithm,
         at=services.clock(),
-        reason=cancellation.reason or "",
-        initiator=cancellation.initiator or "",
+        reason=reason,
+        initiator=initiator,
         policy=DeletionPolicy(policy),
     )
     await services.journal.append([cancelled])

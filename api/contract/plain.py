@@ -11,11 +11,23 @@ from litestar.response.base import ASGIResponse
 from nexus.domain.errors import InvalidInput, NotFound, Unavailable
 from nexus.domain.ids import parse_request_id
 
-__all__ = ["SMALL_BODY", "Bare404", "Nothing", "no_such_page", "paths", "require_id", "text", "unavailable"]
+__all__ = [
+    "REPORT",
+    "SMALL_BODY",
+    "Bare404",
+    "Nothing",
+    "no_such_page",
+    "paths",
+    "require_id",
+    "text",
+    "unavailable",
+]
 
 
 SMALL_BODY = 1024 * 1024
-"""Bytes that a report, a cancel or a tag may have: it becomes an event, and the log carries no more."""
+"""Bytes that a cancel or a tag may have."""
+REPORT = 8 * 1024**2
+"""Bytes that a report may have: its texts are cut, because a report must not be lost."""
 
 
 class Nothing(msgspec.Struct):

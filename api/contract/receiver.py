@@ -6,15 +6,18 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import RawBody
 
-from api.contract.plain import SMALL_BODY, Nothing, paths, require_id, text
+from api.contract.plain import REPORT, Nothing, paths, require_id, text
 from api.fresh_rows import known_run, settled_end
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, RequestId, ServicesOf
 from api.services import Services
-from nexus.domain.decoding import decoded
+from nexus.domain import bounds
+from nexus.domain.bounds import cut
+from nexus.domain.decoding import decoded, mended
 from nexus.domain.errors import InvalidInput, NotFound
 from nexus.domain.events import REPORTED, DeadLettered, Diagnosis, RunCompleted, RunFailed
 from nexus.domain.ids import parse_request_id
+from nexus.domain.texts import storable
 
 __all__ = ["receiver_routes"]
 
@@ -40,7 +43,7 @@ class Check(msgspec.Struct):
     summary="Report how a run ended",
     tags=["receiver"],
     opt=json_body(Completion),
-    request_max_body_size=SMALL_BODY,
+    request_max_body_size=REPORT,
     responses=TEXT_ERRORS(400, 503),
 )
 async def complete_run(
@@ -49,7 +52,7 @@ async def complete_run(
     """Answers 202 once the report is durable, also for a run that has ended: the first report stands."""
     fact: RunCompleted | RunFailed | DeadLettered
     try:
-        completion = decoded(_completions, body)
+        completion = decoded(_completions, mended(body))
         run = await known_run(services, request_id)
         fact = _fact(services, algorithm, run.id, completion)
     except InvalidInput as error:
@@ -80,12 +83,13 @@ async def check_run(
 def _fact(
     services: Services, algorithm: str, request_id: str, completion: Completion
 ) -> RunCompleted | RunFailed:
-    """Under another algorithm's name it becomes evidence: the fold lets only the run's own algorithm end it."""
+    """Texts are cut rather than refused: a report must not be lost. Under another algorithm's name it becomes evidence: the fold lets only the run's own algorithm end it."""
+    details = _kept(completion.error_details, bounds.ERROR_DETAILS)
     if completion.error_cause:
         diagnosis = Diagnosis(
             category=REPORTED,
-            cause=completion.error_cause,
-            details=completion.error_details or "",
+            cause=_kept(completion.error_cause, bounds.ERROR_CAUSE),
+            details=details,
             hint="The algorithm reported this itself: see its own documentation and its log.",
         )
         return RunFailed(request_id=request_id, algorithm=algorithm, at=services.clock(), diagnosis=diagnosis)
@@ -93,8 +97,13 @@ def _fact(
         request_id=request_id,
         algorithm=algorithm,
         at=services.clock(),
-        result_uri=completion.result_uri or "",
+        result_uri=_kept(completion.result_uri, bounds.RESULT_URI),
+        details=details,
     )
+
+
+def _kept(text: str | None, most: int) -> str:
+    return storable(cut(text or "", most))
 
 
 def _unknown(services: Services, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
@@ -105,8 +114,8 @@ def _unknown(services: Services, algorithm: str, request_id: str, body: bytes) -
         topic="receiver",
         partition=-1,
         offset=-1,
-        reason="a completion for a run that was never requested",
-        record=body,
+        reason=f"a completion of {len(body)} bytes for a run that was never requested",
+        record=body[: bounds.DEAD_LETTER],
     )
 
 

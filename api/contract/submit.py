@@ -16,11 +16,18 @@ from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, ServicesOf
 from api.services import Services
+from nexus.domain import bounds
 from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown
 from nexus.domain.events import NO_PAYLOAD, Parent, RunRequested, decode_event, encode_event
 from nexus.domain.ids import fingerprint
 from nexus.domain.payload import payload_key
-from nexus.domain.submission import Submission, read_overrides, read_submission, request_run
+from nexus.domain.submission import (
+    Submission,
+    ignored_overrides,
+    read_overrides,
+    read_submission,
+    request_run,
+)
 from nexus.domain.template import AlgorithmSpec, Template, Workgroup
 from nexus.domain.verdict import digest
 from nexus.ports import Claim
@@ -28,7 +35,6 @@ from nexus.views import Accepted
 
 __all__ = ["create_run"]
 
-_KEY_LENGTH = 255
 _SHOWN = 5
 """Files that an answer names."""
 
@@ -51,7 +57,8 @@ async def create_run(
     algorithm: Algorithm,
     spooled: SpooledBody,
     dry_run: Annotated[
-        str | None, QueryParameter(name="dryRun", description="`true`: go through all but the Job")
+        str | None,
+        QueryParameter(name="dryRun", description="`true` or `false`; true: go through all but the Job"),
     ] = None,
     idempotency_key: Annotated[
         str | None,
@@ -75,7 +82,7 @@ async def create_run(
             request_id=services.new_id(),
             at=services.clock(),
             place_within=services.place_within,
-            dry_run=dry_run == "true",
+            dry_run=_flag("dryRun", dry_run),
             received_by=services.host,
         )
         request = await spooled.work(resolve)
@@ -89,7 +96,18 @@ async def create_run(
         return text(400, f"Algorithm payload is invalid: {error}")
     except _Rejected as error:
         return text(400, str(error))
-    return Response(Accepted(request.request_id), status_code=202)
+    return Response(Accepted(request.request_id, ignored_overrides(submission)), status_code=202)
+
+
+def _flag(field: str, text: str | None) -> bool:
+    """`true` or `false` in any case, as the printers of many languages write it; nothing is false."""
+    match text.lower() if text is not None else "false":
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise InvalidInput(field, f"{(text or '')[:80]!r} is neither true nor false")
 
 
 def _configuration(
@@ -178,8 +196,8 @@ async def _store_payload(services: Services, request: RunRequested, spooled: Spo
 
 async def _claim(services: Services, request: RunRequested, key: str, said: str) -> RunRequested:
     """The request that this key stands for: this one, or the one that came first."""
-    if not 1 <= len(key) <= _KEY_LENGTH or not key.isprintable():
-        raise InvalidInput("Idempotency-Key", f"must have 1 to {_KEY_LENGTH} printable characters")
+    if not 1 <= len(key) <= bounds.IDEMPOTENCY_KEY or not key.isprintable():
+        raise InvalidInput("Idempotency-Key", f"must have 1 to {bounds.IDEMPOTENCY_KEY} printable characters")
     standing = await services.claims.claim(request.algorithm, key, Claim(said, encode_event(request)))
     first = decode_event(standing.request)
     assert isinstance(first, RunRequested)

@@ -93,7 +93,8 @@ def _said(event: Event) -> str:
         case RunTagged():
             return event.tag
         case RunCompleted():
-            return event.result_uri or event.job_uid
+            reported = event.result_uri or event.job_uid or "without a result"
+            return "\n".join(filter(None, (reported, event.details)))
         case RunFailed() | RunDeadlineExceeded() | RunSchedulingFailed():
             return "\n".join(filter(None, (event.diagnosis.cause, _shown(event.evidence))))
         case RunCancelled():

@@ -140,7 +140,7 @@ def show_run(run: RunView) -> None:
         "parked": f"until {instant(run.deferred_until)}: {escape(run.deferred_because)}"
         if run.deferred_until
         else "",
-        "result": escape(run.result_uri),
+        "result": escape(run.result_uri) or _no_result(run),
     }
     if run.stalled:
         fields |= {
@@ -149,6 +149,10 @@ def show_run(run: RunView) -> None:
             "hint": f"[bold]{escape(run.stalled.hint)}[/]",
         }
     _show_fields(fields.items())
+
+
+def _no_result(run: RunView) -> str:
+    return "none was reported" if run.stage is Stage.COMPLETED and not run.dry_run else ""
 
 
 def show_why(run: RunView, events: Sequence[RunEvent]) -> None:
@@ -160,7 +164,7 @@ def show_why(run: RunView, events: Sequence[RunEvent]) -> None:
     _show_fields(
         [
             ("category", escape(diagnosis.category)),
-            ("cause", f"[red]{escape(diagnosis.cause)}[/]"),
+            ("cause", f"[red]{escape(diagnosis.cause)}[/]" if diagnosis.cause else ""),
             ("details", escape(diagnosis.details)),
             ("hint", f"[bold]{escape(diagnosis.hint)}[/]" if diagnosis.hint else ""),
             ("attempts", escape("\n".join(attempts(evidence)))),

@@ -69,6 +69,7 @@ def run(
             parent=asked_by,
             dry_run=dry_run,
             key=key,
+            warn=lambda warning: render.err().print(f"warning: {warning}", markup=False),
         )
         if no_wait:
             if as_json:

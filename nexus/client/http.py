@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -62,8 +62,11 @@ class Client:
         parent: Parent | None = None,
         dry_run: bool = False,
         key: str | None = None,
+        warn: Callable[[str], object] = lambda _: None,
     ) -> str:
         """The id of the new run, or of the one that `key` stands for. `payload` is a JSON object, kept byte for byte.
+
+        `warn` is called with each sentence about what was sent and has no effect.
 
         Raises OutcomeUnknown when the answer is lost: sending it again is safe only with a `key`.
         """
@@ -80,7 +83,10 @@ class Client:
             headers={} if key is None else {"Idempotency-Key": _header(key)},
             content=msgspec.json.encode(body),
         )
-        return decoded(answer, Accepted).request_id
+        accepted = decoded(answer, Accepted)
+        for warning in accepted.warnings:
+            warn(warning)
+        return accepted.request_id
 
     def run(self, request_id: str) -> RunView:
         """As it is after everything that was accepted before this call."""

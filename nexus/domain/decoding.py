@@ -38,7 +38,7 @@ def decoded(decoder: msgspec.json.Decoder[T], body: Buffer, field: str = "") -> 
 
 def mended(body: Buffer) -> bytes:
     """The body with U+FFFD, Unicode's replacement character, for each unpaired surrogate that it escapes."""
-    return _UNPAIRED.sub(rb"\1\\ufffd", body)
+    return _UNPAIRED.sub(rb"\1\\ufffd", body) if b"\\u" in bytes(body) else bytes(body)
 
 
 def _unpaired(body: Buffer) -> str | None:

@@ -228,6 +228,8 @@ class RunCompleted(_Event, frozen=True):
     result_uri: str = ""
     job_uid: str = ""
     """`dry-run` where no Job was made."""
+    details: str = ""
+    """What the algorithm reported as `errorDetails` without an `errorCause`: by contract that completes the run."""
 
 
 class RunFailed(_Event, frozen=True):

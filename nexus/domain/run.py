@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from nexus.domain.events import (
     NO_PAYLOAD,
+    REPORTED,
     Diagnosis,
     EvidenceRecorded,
     Fact,
@@ -207,7 +208,8 @@ def _end(run: Run, fact: TerminalFact) -> Run:
         case RunCompleted():
             if fact.job_uid == DRY_RUN and not run.job_uid:
                 run = replace(run, job_uid=DRY_RUN, sent_at=fact.at)
-            return replace(run, stage=Stage.COMPLETED, result_uri=fact.result_uri)
+            remark = _remark(fact.details) if fact.details else None
+            return replace(run, stage=Stage.COMPLETED, result_uri=fact.result_uri, diagnosis=remark)
         case RunCancelled():
             parent = f", with its parent {fact.with_parent}" if fact.with_parent else ""
             diagnosis = Diagnosis(
@@ -230,6 +232,16 @@ def _end(run: Run, fact: TerminalFact) -> Run:
         case RunSchedulingFailed():
             stage = Stage.SCHEDULING_FAILED
     return replace(run, stage=stage, diagnosis=fact.diagnosis)
+
+
+def _remark(details: str) -> Diagnosis:
+    """Of a run that completed, and whose algorithm had something to say all the same."""
+    return Diagnosis(
+        category=REPORTED,
+        cause="",
+        details=details,
+        hint="The algorithm reported errorDetails without an errorCause, which completes a run: see whether it had failed.",
+    )
 
 
 def _stalled_by(run: Run, fact: RunStalled) -> bool:

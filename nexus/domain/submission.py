@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from nexus.domain import bounds
+from nexus.domain.bounds import check_bound
 from nexus.domain.decoding import decoded
 from nexus.domain.duration import format_duration, parse_duration
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import Parent, RunRequested
+from nexus.domain.overrides import ignored
 from nexus.domain.payload import content_hash, payload_path
 from nexus.domain.template import AlgorithmSpec, Template, Workgroup, algorithm_spec, merge
 from nexus.domain.texts import check_line
@@ -20,7 +23,14 @@ from nexus.domain.validation import check_applied, check_overrides, check_tag
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["DEFAULT_PAYLOAD_VALID_FOR", "Submission", "read_overrides", "read_submission", "request_run"]
+__all__ = [
+    "DEFAULT_PAYLOAD_VALID_FOR",
+    "Submission",
+    "ignored_overrides",
+    "read_overrides",
+    "read_submission",
+    "request_run",
+]
 
 DEFAULT_PAYLOAD_VALID_FOR = timedelta(hours=24)
 
@@ -31,11 +41,8 @@ _MOST_BESIDE = 1024 * 1024
 """Bytes of a body that are not its payload."""
 
 
-class Submission(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The body of `POST .../run/{algorithm}` (contract §1.1). `null` means unset, as Go clients write it."""
-
+class _Members(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     algorithm_parameters: msgspec.Raw
-    custom_configuration: dict[str, Any] | None = None
     request_api_version: str | None = None
     tag: str | None = None
     parent_request: Parent | None = None
@@ -46,27 +53,42 @@ class _Payload(msgspec.Struct, rename="camel"):
     algorithm_parameters: msgspec.Raw
 
 
-_decoder = msgspec.json.Decoder(Submission)
+class Submission(_Members, frozen=True, kw_only=True, rename="camel"):
+    """The body of `POST .../run/{algorithm}` (contract §1.1). `null` means unset, as Go clients write it."""
+
+    custom_configuration: dict[str, Any] | None = None
+
+
+class _Sent(_Members, frozen=True, kw_only=True, rename="camel"):
+    """The same before it is known that the configuration is small enough to be read."""
+
+    custom_configuration: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decoder = msgspec.json.Decoder(_Sent)
+_configurations: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
 _payload_decoder = msgspec.json.Decoder(_Payload)
 
 
 def read_submission(body: Buffer) -> Submission:
     """Raises InvalidInput with the decoder's words; `algorithmParameters` keeps the client's bytes."""
     _check_beside(body)
-    submission = decoded(_decoder, body)
+    sent = decoded(_decoder, body)
+    submission = Submission(**msgspec.structs.asdict(sent) | {"custom_configuration": _configuration(sent)})
     parameters = memoryview(submission.algorithm_parameters)
     if bytes(parameters[:1]) != b"{":
         raise InvalidInput("algorithmParameters", "is not a JSON object")
     _check_utf8(parameters)  # the decoder skips over these bytes and would let broken UTF-8 pass
     if submission.tag:
         check_tag("tag", submission.tag)
-    check_line("requestApiVersion", submission.request_api_version or "")
+    _check_name("requestApiVersion", submission.request_api_version or "", bounds.API_VERSION)
+    _check_name("payloadValidFor", submission.payload_valid_for or "", bounds.DURATION)
     parent = submission.parent_request
     if parent and not (parent.request_id and parent.algorithm_name):
         raise InvalidInput("parentRequest", "needs both requestId and algorithmName")
     if parent:
-        check_line("parentRequest.requestId", parent.request_id)
-        check_line("parentRequest.algorithmName", parent.algorithm_name)
+        _check_name("parentRequest.requestId", parent.request_id, bounds.REQUEST_ID)
+        _check_name("parentRequest.algorithmName", parent.algorithm_name, bounds.ALGORITHM)
     return submission
 
 
@@ -99,6 +121,26 @@ def read_overrides(submission: Submission) -> AlgorithmSpec | None:
     overrides = algorithm_spec(submission.custom_configuration, "customConfiguration")
     check_overrides(overrides)
     return overrides
+
+
+def ignored_overrides(submission: Submission) -> list[str]:
+    """A sentence for each member of `customConfiguration` that has no effect."""
+    return ignored(submission.custom_configuration or {})
+
+
+def _configuration(sent: _Sent) -> dict[str, Any] | None:
+    size = len(memoryview(sent.custom_configuration))
+    if size > bounds.CONFIGURATION:
+        raise InvalidInput(
+            "customConfiguration",
+            f"has {size} bytes, at most {bounds.CONFIGURATION} are allowed; data belongs into algorithmParameters",
+        )
+    return decoded(_configurations, sent.custom_configuration, "$.customConfiguration")
+
+
+def _check_name(field: str, text: str, most: int) -> None:
+    check_bound(field, text, most)
+    check_line(field, text)
 
 
 def request_run(

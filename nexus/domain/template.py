@@ -12,6 +12,7 @@ from nexus.domain.errors import InvalidInput
 from nexus.domain.plain import check_plain
 
 __all__ = [
+    "OVERRIDABLE",
     "AlgorithmSpec",
     "ComputeResources",
     "Template",
@@ -96,6 +97,15 @@ class AlgorithmSpec(_Section, frozen=True):
     payload_configuration: PayloadConfiguration = PayloadConfiguration()
 
 
+OVERRIDABLE: dict[str, tuple[str, ...]] = {
+    "container": ("image", "registry", "version_tag"),
+    "compute_resources": ("cpu_limit", "memory_limit", "limits", "requests"),
+    "workgroup_ref": ("name", "group", "kind"),
+    "runtime_environment": ("deadline_seconds", "maximum_retries"),
+}
+"""What a run may change of its template (contract §3.4), by section; the rest is ignored."""
+
+
 class WorkgroupSpec(_Section, frozen=True):
     """The `spec` of a NexusAlgorithmWorkgroup. `cluster` is the shard; capabilities inform and are not enforced."""
 
@@ -146,17 +156,12 @@ def merge(template: AlgorithmSpec, overrides: AlgorithmSpec | None) -> Algorithm
     """The configuration that applies to a run: what contract §3.4 honours, and nothing else, is taken from overrides."""
     if overrides is None:
         return template
-    run, base = overrides.runtime_environment, template.runtime_environment
     return replace(
         template,
-        container=_non_empty(template.container, overrides.container, ("image", "registry", "version_tag")),
+        container=_given(template, overrides, "container"),
         compute_resources=_merge_resources(template.compute_resources, overrides.compute_resources),
-        workgroup_ref=_non_empty(template.workgroup_ref, overrides.workgroup_ref, ("name", "group", "kind")),
-        runtime_environment=replace(
-            base,
-            deadline_seconds=base.deadline_seconds if run.deadline_seconds is None else run.deadline_seconds,
-            maximum_retries=base.maximum_retries if run.maximum_retries is None else run.maximum_retries,
-        ),
+        workgroup_ref=_given(template, overrides, "workgroup_ref"),
+        runtime_environment=_given(template, overrides, "runtime_environment"),
     )
 
 
@@ -172,8 +177,13 @@ def _merge_resources(template: ComputeResources, overrides: ComputeResources) ->
     return merged
 
 
+def _given(template: AlgorithmSpec, overrides: AlgorithmSpec, section: str) -> Any:
+    return _non_empty(getattr(template, section), getattr(overrides, section), OVERRIDABLE[section])
+
+
 def _non_empty(base: S, override: S, fields: tuple[str, ...]) -> S:
-    return replace(base, **{name: value for name in fields if (value := getattr(override, name))})
+    given = {name: getattr(override, name) for name in fields}
+    return replace(base, **{name: value for name, value in given.items() if value not in {None, ""}})
 
 
 def _without_nulls(value: object) -> object:

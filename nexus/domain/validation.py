@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from nexus.domain import bounds
+from nexus.domain.bounds import check_bound
 from nexus.domain.duration import parse_duration
 from nexus.domain.errors import InvalidInput
 from nexus.domain.quantity import parse_quantity
@@ -34,7 +36,6 @@ _VARIABLE = re.compile(r"[^=\x00-\x1f\x7f-\U0010ffff]+")
 _REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:/_-]*")
 _IMAGE = re.compile(r"[a-z0-9]+([._/-]+[a-z0-9]+)*")
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_TAG_LENGTH = 1024
 _ANNOTATIONS = 256 * 1024
 """Bytes of keys and values together that an API server takes."""
 _DATADOG = {"dsdsocket", "/var/run/datadog"}
@@ -54,8 +55,7 @@ def check_algorithm_name(name: str) -> None:
 
 
 def check_tag(field: str, tag: str) -> None:
-    if len(tag) > _TAG_LENGTH:
-        raise InvalidInput(field, f"has {len(tag)} characters, at most {_TAG_LENGTH} are allowed")
+    check_bound(field, tag, bounds.TAG)
     check_line(field, tag)
 
 

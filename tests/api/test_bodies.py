@@ -7,6 +7,7 @@ import pytest
 from tests.streams.conftest import run_id
 
 RUN = run_id(1)
+HALF_A_PAIR = "half a pair"
 PATHS = {
     "run/quick": "Algorithm payload is invalid: ",
     f"complete/quick/requests/{RUN}": "Submitted result is invalid: ",
@@ -20,7 +21,7 @@ BODIES = {
     "deep": b'{"a":' * 50_000,
     "deep in a list": b'{"resultUri":' + b"[" * 50_000,
     "no UTF-8": b'{"resultUri":"\xff","reason":"\xff","newTag":"\xff","algorithmParameters":{},"tag":"\xff"}',
-    "half a pair": rb'{"resultUri":"\ud800","reason":"\ud800","newTag":"\ud800","algorithmParameters":"\ud800"}',
+    HALF_A_PAIR: rb'{"resultUri":"\ud800","reason":"\ud800","newTag":"\ud800","algorithmParameters":"\ud800"}',
     "binary": b"\x00\xff\xfe",
 }
 
@@ -28,7 +29,10 @@ BODIES = {
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_body_that_cannot_be_read_is_refused(api, path):
     await api.submit()
+    # A report that has one is mended rather than lost.
     for name, body in BODIES.items():
+        if name == HALF_A_PAIR and path.startswith("complete"):
+            continue
         answer = await api.http.post(f"/algorithm/v1/{path}", content=body)
         assert answer.status_code == 400, (name, answer.text)
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"

@@ -339,6 +339,16 @@ def test_cancel_and_history(ask):
     assert json.loads(ask("events", request_id, "--json").stdout)[0]["type"] == "RunRequested"
 
 
+def test_members_without_effect_are_named_on_stderr(ask, tmp_path):
+    overrides = tmp_path / "overrides.yaml"
+    overrides.write_text("{command: bash, containr: {image: x}}")
+    result = ask("run", "failures", "--dry-run", "--no-wait", "--config-override", overrides)
+    assert result.exit_code == 0, result.stderr
+    assert len(result.stdout.split()) == 1
+    assert "warning: customConfiguration.command is ignored" in result.stderr
+    assert "warning: customConfiguration.containr is ignored: there is no such member." in result.stderr
+
+
 def test_ctrl_c_leaves_the_run_running(ask, server):
     command = [sys.executable, "-m", "nexus", "run", "failures", "--payload", payload("sleep", seconds=60)]
     following = subprocess.Popen(
