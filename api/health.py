@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,13 +13,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 __all__ = ["Health", "health_routes"]
 
 
+async def _able() -> list[str]:
+    return []
+
+
 class Health(msgspec.Struct, frozen=True):
-    """`problems` keep this process from going on, an empty list where nothing does. `watermark` is that of the
-    projections, for a process that reads them.
-    """
+    """`problems` keep this process from going on; `unable` is what its roles cannot do now. Empty where nothing is."""
 
     problems: Callable[[], list[str]]
-    watermark: Callable[[], Awaitable[datetime | None]] | None = None
+    unable: Callable[[], Awaitable[list[str]]] = _able
 
 
 HealthOf = NamedDependency[Health]
@@ -31,12 +32,9 @@ async def livez(health: HealthOf) -> Response[str]:
     return _answer(health.problems())
 
 
-@get("/readyz", summary="Whether requests can be served", tags=["operations"])
+@get("/readyz", summary="Whether its roles can do what they are for", tags=["operations"])
 async def readyz(health: HealthOf) -> Response[str]:
-    problems = health.problems()
-    if health.watermark is not None and await health.watermark() is None:
-        problems = [*problems, "the projections have not been read up to the log yet"]
-    return _answer(problems)
+    return _answer([*health.problems(), *await health.unable()])
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["operations"], media_type=MediaType.TEXT)

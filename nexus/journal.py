@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from nexus.domain.errors import InvalidInput
+from nexus.domain.errors import InvalidInput, Unavailable
 from nexus.domain.events import DeadLettered, Event
 from nexus.domain.topics import read_event, to_record
 from nexus.ports import EventLog, Record
@@ -14,17 +14,29 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """The log as one role sees it. `source` is the CloudEvents source, such as `nexus/ledger/host-1`."""
+    """The log as one role sees it. `source` is the CloudEvents source, such as `nexus/ledger/host-1`.
+
+    `appended` counts the appends that were acknowledged; `refused` is whether the last one was not.
+    """
 
     def __init__(self, log: EventLog, source: str) -> None:
         self._log = log
         self.source = source
+        self.appended = 0
+        self.refused = False
 
     async def append(self, events: Iterable[Event]) -> None:
         """Durable when it returns, in this order for each run."""
         records = [to_record(event, self.source) for event in events]
-        if records:
+        if not records:
+            return
+        try:
             await self._log.append(records)
+        except Unavailable:
+            self.refused = True
+            raise
+        self.appended += 1
+        self.refused = False
 
     async def read(self, records: Iterable[Record], at: datetime) -> list[tuple[Record, Event]]:
         """The events of these records; what is damaged goes to the dead letters instead.

@@ -92,6 +92,10 @@ class EventLog(Protocol):
         """Tell the offset that the next record will get."""
         ...
 
+    async def check(self) -> None:
+        """Find out whether it takes records now, without appending one. Raises Unavailable."""
+        ...
+
 
 class HistoryEntry(msgspec.Struct, frozen=True):
     """One event of a run's history. The request has `offset` -1; facts have theirs in `nexus.runs`."""

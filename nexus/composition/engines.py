@@ -103,6 +103,8 @@ class Engines:
         self.config = config
         self.machine = machine
         self.url = config.http.external_url.rstrip("/") or f"http://{config.http.host}:{config.http.port}"
+        self.journals: dict[str, Journal] = {}
+        """By role: those that were asked for."""
         self._state = state
         self._stack = stack
         self._log: SqliteEventLog | None = None
@@ -164,7 +166,9 @@ class Engines:
         return self._log
 
     async def journal(self, role: str) -> Journal:
-        return Journal(await self.log(), f"nexus/{role}/{self.machine.name}")
+        if role not in self.journals:
+            self.journals[role] = Journal(await self.log(), f"nexus/{role}/{self.machine.name}")
+        return self.journals[role]
 
     async def context(self, role: str) -> Context:
         """What the processors of this role work with."""

@@ -18,6 +18,7 @@ from api.health import Health
 from api.services import Services
 from nexus.composition import heap
 from nexus.composition.engines import Engines
+from nexus.composition.readiness import Readiness
 from nexus.composition.roles import STREAMS, Role, Spawn, services
 from nexus.config import Config
 from nexus.domain.errors import ConfigError
@@ -52,7 +53,7 @@ async def serve(
                 if name in roles:
                     await start(role)
             asked = await services(role) if set(ROUTES) & set(roles) else None
-            health = Health(role.problems, asked.store.watermark if asked else None)
+            health = Health(role.problems, Readiness(engines, roles).problems)
             server = Server(
                 create_app(roles, asked, health),
                 address=config.http.host,

@@ -26,7 +26,11 @@ CREATE TABLE IF NOT EXISTS commits (
     consumers TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
     PRIMARY KEY (consumers, topic, partition)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checks (id INTEGER PRIMARY KEY, filler BLOB NOT NULL);
 """
+
+_ROOM = 64 * 1024
+"""Bytes that a check writes: as many as a payload inline may have."""
 
 # A record's place is its rowid, so that the log is one B-tree, written at the right edge of each partition:
 # 7 bits of topic, 12 of partition, 44 of offset.
@@ -41,7 +45,11 @@ class _Commit(msgspec.Struct, frozen=True):
     next: Mapping[Partition, int]
 
 
-_Item = Sequence[tuple[int, NewRecord]] | _Commit
+class _Check(msgspec.Struct, frozen=True):
+    pass
+
+
+_Item = Sequence[tuple[int, NewRecord]] | _Commit | _Check
 """Records with their partitions, or offsets to commit."""
 
 
@@ -114,6 +122,10 @@ class SqliteEventLog:
     async def commit(self, consumers: str, offsets: Mapping[Partition, int]) -> None:
         await self._commits.submit(_Commit(consumers, offsets))
 
+    async def check(self) -> None:
+        """Writes as an append does: nothing else knows of every way in which a disk can refuse."""
+        await self._commits.submit(_Check())
+
     def subscribe(self, arrival: asyncio.Event) -> None:
         """Set this event whenever something was appended by this process."""
         self._arrivals.add(arrival)
@@ -127,6 +139,10 @@ class SqliteEventLog:
         rows = []
         results: list[list[Position]] = []
         for item in items:
+            if isinstance(item, _Check):
+                connection.execute("INSERT OR REPLACE INTO checks VALUES (1, zeroblob(?))", (_ROOM,))
+                results.append([])
+                continue
             if isinstance(item, _Commit):
                 connection.executemany(
                     "INSERT OR REPLACE INTO commits VALUES (?, ?, ?, ?)",

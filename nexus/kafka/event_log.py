@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from nexus.config import Kafka
-from nexus.domain.errors import ConfigError
+from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.topics import NewRecord
 from nexus.kafka.appending import Appender
 from nexus.kafka.client import connection
@@ -28,6 +28,7 @@ class KafkaEventLog:
         self._names = Names(kafka.prefix)
         self._usual = self._names == Names()
         self._fixed = {self._names.there(topic): partitions for topic, partitions in fixed.items()}
+        self._needed = kafka.min_insync_replicas
         arguments = connection(kafka)
         self._appender = Appender(arguments, self._fixed)
         self._reader = Reader(arguments)
@@ -67,6 +68,16 @@ class KafkaEventLog:
 
     async def end(self, topic: str, partition: int) -> int:
         return await self._reader.end(self._names.there(topic), partition)
+
+    async def check(self) -> None:
+        """Asks the brokers whether the topics of this installation have the replicas that an append waits for."""
+        for each in await self._reader.in_sync():
+            needed = min(self._needed, each.replicas)
+            if self._names.ours(each.topic) and each.there < needed:
+                raise Unavailable(
+                    f"{each.topic} [{each.partition}] has {each.there} replicas in sync and needs {needed}: "
+                    "see whether the brokers run"
+                )
 
     def _here(self, position: Position) -> Position:
         return position._replace(topic=self._names.here(position.topic))

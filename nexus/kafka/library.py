@@ -30,11 +30,13 @@ __all__ = [
     "Fetched",
     "FetchedBatch",
     "FetchedRecord",
+    "InSync",
     "Producer",
     "Sent",
     "abandon",
     "end_of",
     "fetch",
+    "in_sync",
     "leader_of",
     "new_client",
     "new_producer",
@@ -119,6 +121,15 @@ class Fetched(NamedTuple):
     end: int
 
 
+class InSync(NamedTuple):
+    """How many replicas of a partition have all that was acknowledged, and how many there are."""
+
+    topic: str
+    partition: int
+    there: int
+    replicas: int
+
+
 def partition_of(key: str, partitions: int) -> int:
     """As Kafka's own producers choose it, in whatever language."""
     return int(murmur2(key.encode()) & 0x7FFFFFFF) % partitions
@@ -162,6 +173,16 @@ def leader_of(client: Client, topic: str, partition: int) -> int:
     if leader is None or leader < 0:
         raise LeaderNotAvailableError(f"{topic} [{partition}]")
     return leader
+
+
+def in_sync(cluster: Cluster) -> list[InSync]:
+    """Of each partition that the brokers have."""
+    internal: Any = cluster
+    return [
+        InSync(each.topic, each.partition, len(each.isr), len(each.replicas))
+        for partitions in internal._partitions.values()
+        for each in partitions.values()
+    ]
 
 
 async def fetch(client: Client, topic: str, partition: int, offset: int, size: int) -> Fetched:

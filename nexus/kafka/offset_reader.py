@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError  # type: ignore[im
 from nexus.backoff import Backoff
 from nexus.domain.errors import Unavailable
 from nexus.kafka.client import Connection
-from nexus.kafka.library import Client, Fetched, end_of, fetch, new_client, start_of
+from nexus.kafka.library import Client, Fetched, InSync, end_of, fetch, in_sync, new_client, start_of
 from nexus.kafka.records import from_kafka
 from nexus.ports import Position, Record
 
@@ -97,6 +97,10 @@ class Reader:
         """Every topic and its number of partitions, asked for now."""
         cluster = await self._ask(lambda client: client.fetch_all_metadata())
         return {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
+
+    async def in_sync(self) -> list[InSync]:
+        """How many replicas every partition has, asked for now. Raises Unavailable."""
+        return in_sync(await self._ask(lambda client: client.fetch_all_metadata()))
 
     def _keep(self, topic: str, partition: int, cursor: _Cursor) -> None:
         self._cursors[topic, partition] = cursor

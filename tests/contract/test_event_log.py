@@ -195,3 +195,10 @@ async def test_timestamps_never_go_back(open_log):
         await log.append([record(open_log.other, str(i))])
     timestamps = [r.timestamp for r in await log.read(open_log.other, 0, 0, 10)]
     assert timestamps == sorted(timestamps)
+
+
+async def test_a_check_appends_nothing(open_log: Opener) -> None:
+    log = await open_log()
+    await log.check()
+    assert await everything(log, open_log.one) == []
+    assert await log.end(open_log.one, 0) == 0

@@ -13,6 +13,7 @@ from nexus.config import Kafka
 from nexus.domain.errors import OutcomeUnknown, Unavailable
 from nexus.domain.topics import NewRecord
 from nexus.kafka.event_log import KafkaEventLog
+from nexus.kafka.library import InSync
 
 PROMISED = 13
 """Seconds within which every append is answered, on a slow machine."""
@@ -136,3 +137,29 @@ async def test_where_nobody_listens(broker):
     with pytest.raises(Unavailable, match=broker.address):
         await log.start()
     await log.close()
+
+
+async def test_a_check_tells_of_a_broker_that_is_away_and_of_its_return(broker, log):
+    await log.check()
+    await asyncio.to_thread(broker.kill)
+    with pytest.raises(Unavailable, match="see whether its brokers run"):
+        await log.check()
+    await asyncio.to_thread(broker.start)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await log.check()
+            except Unavailable:
+                continue
+            break
+
+
+async def test_a_check_tells_of_replicas_that_are_missing(settings, topic, log, monkeypatch):
+    """Which appends wait for, though every partition has a leader."""
+
+    async def one_of_three() -> list[InSync]:
+        return [InSync(topic, 0, 3, 3), InSync(topic, 1, 1, 3), InSync("others", 0, 0, 3)]
+
+    monkeypatch.setattr(log._reader, "in_sync", one_of_three)
+    with pytest.raises(Unavailable, match=r"\[1\] has 1 replicas in sync and needs 2"):
+        await log.check()

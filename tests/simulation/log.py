@@ -107,6 +107,9 @@ class SimulatedLog:
         lying = self._broker.partitions[Partition(topic, partition)]
         return await self._network.read(PORT, lambda: len(lying))
 
+    async def check(self) -> None:
+        await self._network.read(PORT, lambda: None)
+
 
 def _shown(record: NewRecord) -> str:
     kind = record.headers.get("ce_type", "").removeprefix("nexus.")

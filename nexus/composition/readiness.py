@@ -1,0 +1,95 @@
+"""What a process cannot do now, for `/readyz`: role by role, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from api.app import ROUTES
+from nexus.composition.engines import Engines
+
+__all__ = ["Readiness"]
+
+_PATIENCE = 3.0
+"""Seconds that a check may take."""
+_GOOD_FOR = 1.0
+"""Seconds that what a check found is answered again, however many ask."""
+
+_STORE = ("api", "receiver", "scheduler", "ledger", "supervisor")
+_CLUSTERS = ("scheduler", "watcher", "supervisor")
+
+Check = Callable[[], Awaitable[str | None]]
+"""What is wrong, or None. Raises what the port raises."""
+
+
+class Readiness:
+    """`roles` are those that this process has."""
+
+    def __init__(self, engines: Engines, roles: Collection[str]) -> None:
+        self._engines = engines
+        self._roles = roles
+        self._looking = asyncio.Lock()
+        self._found: list[str] = []
+        self._found_at: float | None = None
+        self._appended: dict[str, int] = {}
+
+    async def problems(self) -> list[str]:
+        """A line for each thing that roles need and do not have."""
+        async with self._looking:
+            now = self._engines.machine.monotonic()
+            if self._found_at is None or now > self._found_at + _GOOD_FOR:
+                self._found = await self._look()
+                self._found_at = self._engines.machine.monotonic()
+            return self._found
+
+    async def _look(self) -> list[str]:
+        checks = [self._line(self._roles, "append to the log", self._log)]
+        if self._of(_STORE):
+            checks.append(self._line(_STORE, "read the projections", self._store))
+        if "api" in self._roles:
+            checks.append(self._line(["api"], "reach the payload store", self._payloads))
+        if self._of(_CLUSTERS):
+            checks += [
+                self._line(_CLUSTERS, f"reach the cluster {name}", self._cluster(name))
+                for name in self._engines.cluster_names()
+            ]
+        return [line for line in await asyncio.gather(*checks) if line]
+
+    async def _line(self, needed_by: Collection[str], what: str, check: Check) -> str | None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                problem = await check()
+        except TimeoutError:
+            problem = f"no answer within {_PATIENCE:.0f} s"
+        except Exception as error:  # whatever it is, it keeps the role from that
+            problem = str(error) or type(error).__name__
+        return problem and f"{', '.join(self._of(needed_by))} cannot {what}: {problem}"
+
+    def _of(self, roles: Collection[str]) -> list[str]:
+        return [role for role in self._roles if role in roles]
+
+    async def _log(self) -> str | None:
+        """An append that was acknowledged since the last look says it all; else the log is asked."""
+        journals = self._engines.journals
+        appended = {role: journal.appended for role, journal in journals.items()}
+        before, self._appended = self._appended, appended
+        if appended == before or any(journal.refused for journal in journals.values()):
+            await (await self._engines.log()).check()
+        return None
+
+    async def _store(self) -> str | None:
+        watermark = await (await self._engines.store()).watermark()
+        if watermark is None and self._of(ROUTES):
+            return "they have not been read up to the log yet"
+        return None
+
+    async def _payloads(self) -> str | None:
+        await (await self._engines.payloads()).stored("", 1)
+        return None
+
+    def _cluster(self, name: str) -> Check:
+        async def identify() -> str | None:
+            await (await self._engines.clusters())[name].identity()
+            return None
+
+        return identify
