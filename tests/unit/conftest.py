@@ -8,8 +8,16 @@ import structlog
 
 
 @pytest.fixture(autouse=True)
-def logging_of_its_own() -> Iterator[None]:
-    """A command that runs inside of a test sends the logs of the process to streams that end with it."""
+def logging_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that runs inside of a test sends the logs of the process to streams that end with it: no logger may keep
+    them.
+    """
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog,
+        "configure",
+        lambda **settings: configure(**settings | {"cache_logger_on_first_use": False}),
+    )
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     yield
