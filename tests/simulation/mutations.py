@@ -55,7 +55,7 @@ MUTATIONS = (
         "1. Accepted means durable",
         "the API answers although a large payload is not in its store",
         "api/contract/submit.py",
-        "    address = await services.payloads.put(\n        payload_key(request.algorithm, request.request_id), bytes(request.payload)\n    )\n",
+        "    address = await spooled.put(memoryview(request.payload), services.payloads, key)\n",
         '    address = "memory://payloads/later"\n',
     ),
     Mutation(
@@ -139,7 +139,7 @@ MUTATIONS = (
         "6. No run is silent",
         "nobody looks at runs that were placed",
         "streams/supervisor/reconciler.py",
-        "        await self._journal.append(event for event in verdicts if event)\n",
+        "        await self._journal.append(event for event in decided_on if event)\n",
         "",
     ),
     Mutation(
@@ -194,9 +194,9 @@ MUTATIONS = (
     Mutation(
         "9. Request first",
         "a cancel is said of a run whose row nobody has read",
-        "api/contract/results.py",
-        "        run = await _run_of(services, algorithm, request_id)\n        cancelled",
-        '        run = type("Unread", (), {"id": request_id})\n        cancelled',
+        "api/contract/changes.py",
+        '        run = await known_run(services, require_id(request_id), algorithm)\n    except NotFound:\n        return text(404, f"Prov',
+        '        run = type("Unread", (), {"id": request_id})\n    except NotFound:\n        return text(404, f"Prov',
     ),
     Mutation(
         "Watermark",
