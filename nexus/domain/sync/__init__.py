@@ -1,0 +1,1 @@
+"""What the configuration controller writes: given the objects here and those in a shard, plain functions that decide."""
