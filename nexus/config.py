@@ -119,7 +119,9 @@ class Templates(_Section, frozen=True):
     """Where the algorithms and workgroups are described."""
 
     source: Literal["folder", "kubernetes"] = "folder"
-    """`folder`: YAML files below `templates.folder`. `kubernetes`: the custom resources of the first cluster."""
+    """`folder`: YAML files below `templates.folder`. `kubernetes`: the custom resources of the cluster that
+    `templates.kubeconfig` or `templates.in_cluster` names, else of the first one.
+    """
     folder: Path = Path("examples")
     """Manifests of algorithms and workgroups, followed for changes."""
     in_cluster: bool = False

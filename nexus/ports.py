@@ -16,6 +16,9 @@ from nexus.domain.errors import InvalidInput
 from nexus.domain.events import DeletionPolicy, Event, RunRequested
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.run import Run, Stage
+from nexus.domain.sync.copies import Apply
+from nexus.domain.sync.objects import Key, Object, Status
+from nexus.domain.sync.status import Notice
 from nexus.domain.template import Template, Workgroup
 from nexus.domain.topics import NewRecord
 from nexus.domain.verdict import Verdict
@@ -33,6 +36,8 @@ __all__ = [
     "HistoryEntry",
     "Leadership",
     "Listed",
+    "ObjectChange",
+    "Objects",
     "Partition",
     "PayloadStore",
     "PayloadUrls",
@@ -356,4 +361,51 @@ class Leadership(Protocol):
         The work is given the number of this term, greater than that of any before. It is cancelled, and has ended,
         before another process may begin, and before this raises or returns.
         """
+        ...
+
+
+class ObjectChange(NamedTuple):
+    """One step of an object: as it is now, or as it last was before it went."""
+
+    kind: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: Object
+
+
+class Objects(Protocol):
+    """What is described in one namespace of a cluster: templates, workgroups, Secrets and ConfigMaps.
+
+    Every method raises Unavailable; those that write, Refused as well.
+    """
+
+    name: str
+
+    async def identity(self) -> str:
+        """What tells this cluster from any other: the uid of kube-system."""
+        ...
+
+    def watch(self, kind: str) -> AsyncGenerator[list[Object] | list[ObjectChange]]:
+        """All of a kind, first thing; then every change, some at a time, and none as a sign of life.
+
+        Ends where it cannot go on without a gap. Raises NotFound where the cluster does not know the kind.
+        """
+        ...
+
+    async def apply(self, write: Apply) -> Object | None:
+        """The copy as it is then. None where it is another by now, or was to be made and is there: that is left as it was."""
+        ...
+
+    async def delete(self, key: Key, uid: str) -> None:
+        """That very object, if it is still there."""
+        ...
+
+    async def set_finalizers(self, key: Key, found: Object, finalizers: Sequence[str]) -> Object | None:
+        """Of the object as it was found; None where it is another by now."""
+        ...
+
+    async def set_status(self, key: Key, found: Object, status: Status) -> Object | None:
+        """Of that very object; None where it is gone."""
+        ...
+
+    async def record(self, key: Key, about: Object, notice: Notice, at: datetime) -> None:
+        """As an Event. What is said again of the same version of an object is one Event."""
         ...

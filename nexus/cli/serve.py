@@ -29,6 +29,7 @@ _ROLES = {
     "ledger": "Fold events into the projections, and announce the ends of runs",
     "watcher": "Observe Jobs and pods, and publish what changes",
     "supervisor": "Turn observations into facts, and delete the Jobs of ended runs",
+    "controller": "Copy templates, workgroups and what they name to all clusters",
 }
 
 

@@ -7,7 +7,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,7 @@ from nexus.kafka.names import Names
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection
 from nexus.kubernetes.lease import Lease
+from nexus.kubernetes.objects import KubernetesObjects
 from nexus.kubernetes.shards import of_custom_resources, shards
 from nexus.kubernetes.templates import KubernetesTemplates
 from nexus.payload_urls import SignedUrls
@@ -51,6 +52,7 @@ from nexus.ports import (
     Cluster,
     EventLog,
     Leadership,
+    Objects,
     Partition,
     PayloadStore,
     PayloadUrls,
@@ -118,6 +120,7 @@ class Engines:
         self._shards = shards(config)
         self._opening = asyncio.Lock()
         self._connections: dict[str, Connection] = {}
+        self._home: Connection | None = None
 
     @property
     def body_folder(self) -> Path | None:
@@ -265,7 +268,9 @@ class Engines:
         if self._templates is None:
             settings = self.config.templates
             if settings.source == "kubernetes":
-                self._templates = await self._custom_resources()
+                connection = await self._custom_resources()
+                self._templates = KubernetesTemplates(connection, self.config.kubernetes.namespace)
+                await self._templates.start()
             else:
                 self._templates = FolderTemplates(settings.folder)
         return self._templates
@@ -297,28 +302,47 @@ class Engines:
         """Of the processes that could do this work on the cluster."""
         if cluster not in self._shards:
             return Alone()
+        return self._lease(await self._connection(cluster), work)
+
+    async def home(self) -> tuple[Objects, Leadership]:
+        """The cluster that the controller syncs from, and who does so. Raises ConfigError where none is named."""
+        connection = await self._custom_resources()
+        namespace = self.config.kubernetes.namespace
+        return KubernetesObjects(connection.name, connection, namespace), self._lease(
+            connection, "controller"
+        )
+
+    def synced(self) -> dict[str, Callable[[], Awaitable[Objects]]]:
+        """How to open each cluster that the controller syncs to: one that cannot be opened holds up no other."""
+        namespace = self.config.kubernetes.namespace
+
+        async def opened(name: str) -> Objects:
+            return KubernetesObjects(name, await self._connection(name), namespace)
+
+        return {name: partial(opened, name) for name in self._shards}
+
+    def _lease(self, connection: Connection, work: str) -> Lease:
         return Lease(
-            await self._connection(cluster),
+            connection,
             self.config.kubernetes.namespace,
             f"{self.config.placement.installation}-{work}",
             holder=f"{self.machine.name}-{uuid.uuid4().hex[:8]}",
             clock=self.machine.clock,
         )
 
-    async def _custom_resources(self) -> KubernetesTemplates:
+    async def _custom_resources(self) -> Connection:
+        """To the cluster where they are."""
         load, first = of_custom_resources(self.config), next(iter(self._shards), None)
-        if load is not None:
-            connection = await self._opened(Connection("of the custom resources", load))
-        elif first is not None:
-            connection = await self._connection(first)
-        else:
+        if load is None and first is not None:
+            return await self._connection(first)
+        if load is None:
             raise ConfigError(
                 "templates.source is 'kubernetes', and no cluster is configured: "
                 "set templates.in_cluster, templates.kubeconfig, kubernetes.kubeconfig or kubernetes.in_cluster"
             )
-        templates = KubernetesTemplates(connection, self.config.kubernetes.namespace)
-        await templates.start()
-        return templates
+        if self._home is None:
+            self._home = await self._opened(Connection("of the custom resources", load))
+        return self._home
 
     async def _shard(self, name: str) -> KubernetesCluster:
         return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)

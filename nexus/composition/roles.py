@@ -16,6 +16,7 @@ from api.verdicts import Verdicts
 from nexus.backoff import retry
 from nexus.composition.engines import Engines
 from nexus.domain.admission import Window
+from nexus.domain.errors import ConfigError
 from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
@@ -23,6 +24,7 @@ from nexus.journal import Journal
 from nexus.ports import Cluster, Templates
 from nexus.views import GarbageReport
 from streams.context import Context
+from streams.controller.controller import Controller
 from streams.ledger.ledger import Ledger
 from streams.ledger.notifications import Notifications
 from streams.processor import Ack, Clock, Driver, Processor
@@ -36,7 +38,7 @@ from streams.supervisor.supervisor import Supervisor
 from streams.supervisor.sweeper import Sweeper
 from streams.watcher import Watcher
 
-__all__ = ["STREAMS", "Role", "Spawn", "services"]
+__all__ = ["INSTALLED", "STREAMS", "Role", "Spawn", "services"]
 
 _SETTLE_AFTER = timedelta(seconds=30)
 """An append is given up after ten seconds, and a broker keeps no request that much longer."""
@@ -154,6 +156,37 @@ STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
     "watcher": watcher,
 }
 """Every role without a path of its own."""
+
+
+async def controller(role: Role) -> None:
+    """Keeps what is described in one cluster described in all others."""
+    engines = role.engines
+    config, machine = engines.config, engines.machine
+    templates = config.templates
+    if not (templates.kubeconfig or templates.in_cluster or config.kubernetes.in_cluster):
+        raise ConfigError(
+            "the controller is not told which cluster it syncs from: "
+            "set templates.kubeconfig, or templates.in_cluster where it runs in that cluster"
+        )
+    home, leadership = await engines.home()
+    shards = {name: opens for name, opens in engines.synced().items() if name != home.name}
+
+    async def sync(_term: int) -> None:
+        await Controller(
+            home,
+            shards,
+            config.placement.installation,
+            removed=config.kubernetes.removed_clusters,
+            clock=machine.clock,
+            monotonic=machine.monotonic,
+            chance=machine.chance,
+        ).run()
+
+    role.spawn(leadership.lead(sync))
+
+
+INSTALLED: dict[str, Callable[[Role], Awaitable[None]]] = {"controller": controller}
+"""The roles of an installation on several clusters, which no `nexus dev` is."""
 
 
 async def _watch(cluster: Cluster, journal: Journal, clock: Clock, _term: int) -> None:

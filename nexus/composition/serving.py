@@ -19,7 +19,7 @@ from api.services import Services
 from nexus.composition import heap
 from nexus.composition.engines import Engines
 from nexus.composition.readiness import Readiness
-from nexus.composition.roles import STREAMS, Role, Spawn, services
+from nexus.composition.roles import INSTALLED, STREAMS, Role, Spawn, services
 from nexus.config import Config
 from nexus.domain.errors import ConfigError
 from nexus.embedded.state import StateFolder
@@ -27,6 +27,7 @@ from nexus.embedded.state import StateFolder
 __all__ = ["ROLES", "serve"]
 
 ROLES = (*ROUTES, *STREAMS)
+"""Those of every installation."""
 
 
 async def serve(
@@ -49,7 +50,7 @@ async def serve(
         engines = Engines(config, state, engines_opened)
         async with _tasks(finished) as spawn:
             role = Role(engines, spawn)
-            for name, start in STREAMS.items():
+            for name, start in (STREAMS | INSTALLED).items():
                 if name in roles:
                     await start(role)
             asked = await services(role) if set(ROUTES) & set(roles) else None

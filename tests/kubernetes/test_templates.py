@@ -5,38 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import pytest
-import yaml
 
 from nexus.domain.errors import InvalidInput
 from nexus.kubernetes.templates import KubernetesTemplates
 from tests.contract.test_templates import SPEC, manifest, until
-from tests.support.kube import Namespace
+from tests.support.kube import RESOURCES, Namespace, install_kinds
 
-CRDS = Path("infra/crds")
-ROOT = "/apis/science.sneaksanddata.com/v1/namespaces/{}"
+ROOT = RESOURCES
 
 
 @pytest.fixture
 async def deployed(there: Namespace) -> Namespace:
     """The namespace, once the API server knows our kinds."""
-    for file in sorted(CRDS.glob("*.yaml")):
-        crd = yaml.safe_load(file.read_text())
-        at = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        if await there.call("GET", f"{at}/{crd['metadata']['name']}") is None:
-            await there.call("POST", at, crd)
-        plural = crd["spec"]["names"]["plural"]
-        async with asyncio.timeout(30):
-            while not await _served(there, plural):
-                await asyncio.sleep(0.05)
+    await install_kinds(there)
     return there
-
-
-async def _served(there: Namespace, plural: str) -> bool:
-    return (await there.connection.request("GET", f"{ROOT}/{plural}".format(there.name))).status == 200
 
 
 @asynccontextmanager

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
 from nexus.kubernetes.connection import Answer, Connection, Method
 from nexus.kubernetes.credentials import from_kubeconfig
 
-__all__ = ["SIM", "Namespace", "namespace", "played"]
+__all__ = ["RESOURCES", "SIM", "Namespace", "install_kinds", "namespace", "played"]
 
+RESOURCES = "/apis/science.sneaksanddata.com/v1/namespaces/{}"
+_CRDS = Path("infra/crds")
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SIM = "sim.nexus.test"
 
 
@@ -39,11 +43,11 @@ class Namespace:
 
 
 @asynccontextmanager
-async def namespace(kubeconfig: Path, *, pods: bool = True) -> AsyncIterator[Namespace]:
+async def namespace(kubeconfig: Path, *, name: str = "", pods: bool = True) -> AsyncIterator[Namespace]:
     """Ready for pods, unless there are no controllers that make any; deleted with all that is in it."""
     connection = Connection("real", from_kubeconfig(kubeconfig))
     await connection.open()
-    there = Namespace(connection, f"test-{uuid.uuid4().hex[:12]}")
+    there = Namespace(connection, name or f"test-{uuid.uuid4().hex[:12]}")
     try:
         await there.call("POST", "/api/v1/namespaces", {"metadata": {"name": there.name}})
         async with asyncio.timeout(20):
@@ -53,6 +57,18 @@ async def namespace(kubeconfig: Path, *, pods: bool = True) -> AsyncIterator[Nam
     finally:
         await there.call("DELETE", "/api/v1/namespaces/{}")
         await connection.close()
+
+
+async def install_kinds(there: Namespace) -> None:
+    """Our custom resources are served when it returns."""
+    for file in sorted(_CRDS.glob("*.yaml")):
+        crd = yaml.safe_load(file.read_text())
+        if await there.call("GET", f"{_DEFINITIONS}/{crd['metadata']['name']}") is None:
+            await there.call("POST", _DEFINITIONS, crd)
+        served = f"{RESOURCES}/{crd['spec']['names']['plural']}".format(there.name)
+        async with asyncio.timeout(30):
+            while (await there.connection.request("GET", served)).status != 200:
+                await asyncio.sleep(0.05)
 
 
 def played(manifest: dict[str, Any], outcome: str = "", **annotations: object) -> dict[str, Any]:

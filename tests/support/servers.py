@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from infra.services import S3, Cassandra, Kafka, Kubernetes, MissingTool, SecureKafka, Server
+from infra.services.kubernetes.beside import ClusterBeside
 from infra.services.lending import lent
 from nexus.config import Cassandra as CassandraConfig
 from tests.support.cassandra import drop_keyspace, fresh_keyspace
@@ -41,6 +42,7 @@ __all__ = [
     "on_server",
     "s3_server",
     "secure_kafka_server",
+    "shard_servers",
 ]
 
 FIXTURES = frozenset(
@@ -125,6 +127,19 @@ def kubernetes_process(pytestconfig: pytest.Config) -> Iterator[Path]:
         return
     with _process(Kubernetes, pytestconfig) as server:
         yield server.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def shard_servers(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ClusterBeside, ...]]:
+    """Three clusters, each with an API server of its own, and without controllers: nothing but what a client does happens."""
+    with _process(Kubernetes, pytestconfig) as etcd, ExitStack() as stack:
+        servers = [ClusterBeside(etcd, tmp_path_factory.mktemp("cluster")) for _ in range(3)]
+        for server in servers:
+            stack.callback(server.remove)
+            server.start()
+        yield tuple(servers)
 
 
 @contextmanager

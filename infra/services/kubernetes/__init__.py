@@ -56,7 +56,7 @@ class Kubernetes(Server):
         ports = self.ports
         return [
             self._component("etcd", "etcd", self._etcd_flags(), lambda: http_ok(ports["etcd"], "/readyz")),
-            self._component("apiserver", "kube-apiserver", self._apiserver_flags(), self._api_serves),
+            self._apiserver(),
             self._component(
                 "controller-manager",
                 "kube-controller-manager",
@@ -69,6 +69,9 @@ class Kubernetes(Server):
             self._component("kwok", "kwok", self._kwok_flags(), lambda: http_ok(ports["kwok"], "/healthz")),
         ]
 
+    def _apiserver(self) -> Component:
+        return self._component("apiserver", "kube-apiserver", self._apiserver_flags(), self._api_serves)
+
     def start(self, *names: str) -> None:
         """Start as any server, with two nodes: kwok brings them to life, and tests may add others."""
         super().start(*names)
@@ -80,6 +83,10 @@ class Kubernetes(Server):
             status, answer = self._api("POST", "/api/v1/nodes", node)
             if status not in {201, 409}:
                 raise ServiceError(f"the API server refused a node with {status}: {answer}")
+
+    @property
+    def _etcd_port(self) -> int:
+        return self.ports["etcd"]
 
     @property
     def _pki(self) -> Path:
@@ -110,7 +117,7 @@ class Kubernetes(Server):
 
     def _apiserver_flags(self) -> Mapping[str, object]:
         return {
-            "etcd-servers": f"http://127.0.0.1:{self.ports['etcd']}",
+            "etcd-servers": f"http://127.0.0.1:{self._etcd_port}",
             "bind-address": "127.0.0.1",
             "advertise-address": "127.0.0.1",
             "secure-port": self.ports["apiserver"],

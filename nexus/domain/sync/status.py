@@ -13,7 +13,7 @@ from nexus.domain.manifest import TEMPLATE
 from nexus.domain.sync.copies import chosen, is_meant_for
 from nexus.domain.sync.objects import CONFIG_MAP, SECRET, Condition, Key, Object, Status
 from nexus.domain.sync.source import Source
-from nexus.domain.sync.standing import LACKS_KINDS, REMOVED, SEEN_TWICE, SYNCED, Standing
+from nexus.domain.sync.standing import LACKS_KINDS, MISSING, REMOVED, SEEN_TWICE, SYNCED, Standing
 
 __all__ = ["GIVEN_UP_AFTER", "Notice", "initial", "is_done_with", "notices", "status"]
 
@@ -146,13 +146,15 @@ def _find(source: Object, kind: str) -> Condition | None:
 
 
 def _summary(conditions: Collection[Condition], problems: Collection[Condition]) -> str:
-    """Each message with the shards that it is about, unless it is about all of them."""
-    about: dict[str, list[str]] = {}
+    """Each message with the shards that it is about, unless it is about all of them, or about none."""
+    about: dict[tuple[str, str], list[str]] = {}
     for each in problems:
-        about.setdefault(each.message, []).append(each.type.removeprefix(_SYNCED_TO))
-    if len(problems) == len(conditions) and len(about) == 1:
-        return next(iter(about))
-    return "; ".join(f"{', '.join(shards)}: {message}" for message, shards in about.items())
+        about.setdefault((each.reason, each.message), []).append(each.type.removeprefix(_SYNCED_TO))
+    everywhere = len(problems) == len(conditions) and len(about) == 1
+    return "; ".join(
+        message if everywhere or reason == MISSING else f"{', '.join(shards)}: {message}"
+        for (reason, message), shards in about.items()
+    )
 
 
 def _says(key: Key, word: str) -> str:

@@ -1,0 +1,146 @@
+"""The controller: follows what is described in one cluster, and keeps the status of each source for all shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import timedelta
+
+import structlog
+
+from nexus.backoff import retry
+from nexus.domain.errors import Refused, Unavailable
+from nexus.domain.sync.objects import FINALIZER, SOURCES, Key, Object, Status
+from nexus.domain.sync.source import Source
+from nexus.domain.sync.standing import Standing
+from nexus.domain.sync.status import Notice, initial, is_done_with, notices, status
+from nexus.ports import ObjectChange, Objects
+from streams.controller.following import Following, is_news
+from streams.controller.queue import Queue
+from streams.controller.shard import Ground, Shard
+from streams.processor import Clock
+
+__all__ = ["COMPARE_EVERY", "Controller"]
+
+COMPARE_EVERY = timedelta(minutes=10)
+_WORKERS = 8
+
+_log = structlog.get_logger(__name__)
+
+
+class Controller:
+    """For one term of leadership. Nothing is kept but in the clusters: the next one begins with a list of everything."""
+
+    def __init__(
+        self,
+        home: Objects,
+        shards: Mapping[str, Callable[[], Awaitable[Objects]]],
+        installation: str,
+        *,
+        removed: Collection[str],
+        clock: Clock,
+        monotonic: Callable[[], float],
+        chance: Callable[[], float],
+        compare_every: timedelta = COMPARE_EVERY,
+    ) -> None:
+        self._home = home
+        self._here = Source()
+        self._removed = removed
+        self._clock = clock
+        self._queue = Queue(self._settle, _WORKERS, chance)
+        self._interval = compare_every.total_seconds()
+        self._identities: dict[str, str] = {}
+        ground = Ground(self._here, installation, self._interval, self._identities, monotonic, chance)
+        self._shards = [Shard(name, opens, ground, self._concerned) for name, opens in shards.items()]
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._identities[await retry(self._home.identity)] = self._home.name
+        following = Following(self._home, self._interval, listed=self._listed, changed=self._changed)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(following.run())
+            group.create_task(self._queue.run())
+            for shard in self._shards:
+                group.create_task(shard.run())
+                group.create_task(shard.queue.run())
+
+    def _listed(self, kind: str, objects: list[Object]) -> None:
+        first = not self._here.lists
+        changed = self._here.replace(kind, objects)
+        if first and self._here.lists:
+            for shard in self._shards:
+                shard.compare()
+            changed = set(self._here.objects)
+        self._look_at(changed)
+
+    def _changed(self, key: Key, change: ObjectChange) -> None:
+        if change.kind == "DELETED":
+            self._look_at(self._here.remove(key))
+        elif is_news(self._here.objects.get(key), change.object):
+            self._take(key, change.object)
+
+    def _take(self, key: Key, thing: Object) -> None:
+        self._look_at(self._here.put(key, thing))
+
+    def _look_at(self, changed: set[Key]) -> None:
+        if not self._here.lists:
+            return
+        for shard in self._shards:
+            shard.look_at(changed)
+        self._concerned(set[Key]().union(*(self._here.concerns(key) for key in changed)))
+
+    def _concerned(self, sources: set[Key]) -> None:
+        self._queue.add(*sources)
+
+    async def _settle(self, key: Key) -> bool:
+        """Bring a source's finalizer and status up to date."""
+        source = self._here.objects.get(key)
+        if source is None or key.kind not in SOURCES:
+            return True
+        try:
+            return await self._settled(key, source)
+        except (Refused, Unavailable) as error:
+            _log.warning("source_not_settled", kind=key.kind, object=key.name, problem=str(error))
+            return False
+
+    async def _settled(self, key: Key, source: Object) -> bool:
+        now = self._clock()
+        if not source.deleting and FINALIZER not in source.metadata.finalizers:
+            return await self._finalizers(key, source, [*source.metadata.finalizers, FINALIZER])
+        standings: dict[str, Standing | None] = {shard.name: shard.standing(key) for shard in self._shards}
+        if source.deleting:
+            if FINALIZER not in source.metadata.finalizers:
+                return True
+            given_up = is_done_with(source, standings, self._removed, now)
+            if given_up is not None:
+                return await self._let_go(key, source, given_up)
+        first = initial(key, source, now)
+        after = first or status(key, self._here, standings, self._removed, now)
+        return after is None or await self._write(key, source, after, now_first=first is not None)
+
+    async def _write(self, key: Key, source: Object, after: Status, *, now_first: bool) -> bool:
+        """The Events first: a status that is written is the end of it."""
+        if not now_first:
+            for notice in notices(key, source.status, after):
+                await self._home.record(key, source, notice, self._clock())
+        written = await self._home.set_status(key, source, after)
+        if written is not None:
+            self._take(key, written)
+        return written is not None
+
+    async def _let_go(self, key: Key, source: Object, given_up: list[str]) -> bool:
+        for shard in given_up:
+            text = f'Cluster "{shard}" was not heard for an hour: what it has of {key.kind} "{key.name}" goes when it is back'
+            await self._home.record(key, source, Notice("Warning", "ClusterGivenUp", text), self._clock())
+        kept = [each for each in source.metadata.finalizers if each != FINALIZER]
+        return await self._finalizers(key, source, kept)
+
+    async def _finalizers(self, key: Key, source: Object, finalizers: list[str]) -> bool:
+        changed = await self._home.set_finalizers(key, source, finalizers)
+        if changed is None:
+            return False
+        if changed.deleting and not changed.metadata.finalizers:
+            self._look_at(self._here.remove(key))
+        else:
+            self._take(key, changed)
+        return True
