@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.pages import coming_from_go, configuration, diagnosis, openapi
+from docs.pages import (
+    chart_crds,
+    chart_readme,
+    chart_schema,
+    coming_from_go,
+    configuration,
+    diagnosis,
+    openapi,
+)
 from docs.pages.prose import wrapped
 
 __all__ = ["PAGES", "PROSE"]
@@ -18,10 +26,9 @@ def _of(path: Path, current: Callable[[], str]) -> Callable[[], str]:
     return (lambda: wrapped(current())) if path.suffix == ".md" else current
 
 
-PAGES = {
-    page.COMMITTED: _of(page.COMMITTED, page.current)
-    for page in (coming_from_go, configuration, diagnosis, openapi)
-}
+_ONE_EACH = (chart_readme, chart_schema, coming_from_go, configuration, diagnosis, openapi)
+
+PAGES = {page.COMMITTED: _of(page.COMMITTED, page.current) for page in _ONE_EACH} | chart_crds.COMMITTED
 """What writes each file."""
 
 PROSE = sorted(

@@ -20,6 +20,7 @@ import pytest
 
 from infra.services import S3, Cassandra, Kafka, Kubernetes, MissingTool, SecureKafka, Server
 from infra.services.kubernetes.beside import ClusterBeside
+from infra.services.kubernetes.build import programs
 from infra.services.lending import lent
 from nexus.config import Cassandra as CassandraConfig
 from tests.support.cassandra import drop_keyspace, fresh_keyspace
@@ -30,12 +31,14 @@ from tests.support.containers import (
     kubernetes_container,
     s3_container,
 )
+from tests.support.helm import Helm
 
 __all__ = [
     "FIXTURES",
     "S3Server",
     "cassandra_schema",
     "cassandra_server",
+    "helm",
     "kafka_server",
     "kubernetes_process",
     "kubernetes_server",
@@ -50,6 +53,7 @@ FIXTURES = frozenset(
         "beside",
         "cassandra_schema",
         "cassandra_server",
+        "helm",
         "kafka_server",
         "kubernetes_process",
         "kubernetes_server",
@@ -140,6 +144,16 @@ def shard_servers(
             stack.callback(server.remove)
             server.start()
         yield tuple(servers)
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm, which is built with the programs of a cluster."""
+    try:
+        Kubernetes().install()
+    except MissingTool as missing:
+        pytest.skip(f"NOT TESTED on {missing}")
+    return Helm(programs(), tmp_path_factory.mktemp("helm"))
 
 
 @contextmanager

@@ -60,10 +60,14 @@ PROXY = f"{S3}__REQUEST_PAYLOAD_PROXY_CONFIGURATION"
         (
             {
                 f"{PROXY}__TENANT_ID": "t",
-                f"{PROXY}__SIGN_SECRET": "s",
+                f"{PROXY}__SIGN_SECRET": "s" * 32,
                 f"{PROXY}__EXTERNAL_NAME": "n.example",
             },
-            {"payload.tenant_id": "t", "payload.sign_secret": "s", "http.external_url": "https://n.example"},
+            {
+                "payload.tenant_id": "t",
+                "payload.sign_secret": "s" * 32,
+                "http.external_url": "https://n.example",
+            },
         ),
         (
             {f"{PROXY}__EXTERNAL_NAME": "nexus:8080", f"{PROXY}__INSECURE": "true"},

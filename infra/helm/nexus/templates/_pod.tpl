@@ -1,0 +1,159 @@
+{{/* What the pods of every role and hook have in common. Arguments: root, role. */}}
+
+{{/* The variables that are not secret, by name: the mode's, then upstream's values, then `config`, which wins. */}}
+{{- define "nexus.variables" -}}
+{{- $root := .root -}}
+{{- $variables := dict
+    "NEXUS__KUBERNETES__NAMESPACE" (include "nexus.namespace" $root)
+    "NEXUS__TEMPLATES__SOURCE" "kubernetes"
+    "NEXUS__HTTP__EXTERNAL_URL" (printf "http://%s.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
+{{- if not $root.Values.scheduler.config.kubeConfigPath -}}
+{{- $_ := set $variables "NEXUS__TEMPLATES__IN_CLUSTER" "true" -}}
+{{- end -}}
+{{- if eq $root.Values.mode "controller" -}}
+{{- $_ := set $variables "NEXUS__KUBERNETES__KUBECONFIG" $root.Values.scheduler.config.shardKubeConfigPath -}}
+{{- else -}}
+{{- $_ := set $variables "NEXUS__KUBERNETES__IN_CLUSTER" "true" -}}
+{{- end -}}
+{{- if eq $root.Values.mode "shard" -}}
+{{- $_ := set $variables "NEXUS__KUBERNETES__SERVE" (include "nexus.cluster" $root) -}}
+{{- end -}}
+{{- if $root.Values.scheduler.config.enabled -}}
+{{- with $root.Values.scheduler.config -}}
+{{- $proxy := .s3Buffer.processing.payloadProxy -}}
+{{- if $proxy.externalName -}}
+{{- $_ := unset $variables "NEXUS__HTTP__EXTERNAL_URL" -}}
+{{- end -}}
+{{- $upstream := dict
+    "NEXUS__S3_BUFFER__BUFFER_CONFIG__PAYLOAD_STORAGE_PATH" (include "nexus.payloadStoragePath" $root)
+    "NEXUS__S3_BUFFER__BUFFER_CONFIG__RATE_LIMIT_ELEMENTS_PER_SECOND" .s3Buffer.processing.rateLimitElementsPerSecond
+    "NEXUS__S3_BUFFER__BUFFER_CONFIG__RATE_LIMIT_ELEMENTS_BURST" .s3Buffer.processing.rateLimitElementsBurst
+    "NEXUS__S3_BUFFER__REQUEST_PAYLOAD_PROXY_CONFIGURATION__EXTERNAL_NAME" $proxy.externalName
+    "NEXUS__S3_BUFFER__REQUEST_PAYLOAD_PROXY_CONFIGURATION__INSECURE" (ternary $proxy.insecure "" (ne $proxy.externalName ""))
+    "NEXUS__CQL_STORE_TYPE" (.cqlStore.type | default .checkpointStore.type)
+    "NEXUS__KUBE_CONFIG_PATH" .kubeConfigPath
+    "NEXUS__MAX_PAYLOAD_SIZE" .maxPayloadSize
+    "NEXUS__LOG_LEVEL" .logLevel -}}
+{{- range $name, $value := $upstream -}}
+{{- if ne (toString $value) "" -}}
+{{- $_ := set $variables $name (toString $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $section, $keys := $root.Values.config -}}
+{{- range $key, $value := $keys -}}
+{{- $name := printf "NEXUS__%s__%s" (upper $section) (upper $key | replace "-" "_") -}}
+{{- /* A number is a float to Helm, and 1000000 would be 1e+06. */ -}}
+{{- $_ := set $variables $name (ternary $value (toJson $value) (kindIs "string" $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $variables -}}
+{{- end }}
+
+{{- define "nexus.env" -}}
+env:
+  {{- range $name, $value := include "nexus.variables" . | fromJson }}
+  - name: {{ $name }}
+    value: {{ $value | quote }}
+  {{- end }}
+  {{- if has .role (list "api" "receiver" "scheduler") }}
+  - name: NEXUS__PAYLOAD__SIGN_SECRET
+    valueFrom:
+      secretKeyRef:
+        name: {{ include "nexus.signKey" .root }}
+        key: {{ .root.Values.signKey.entry }}
+  {{- end }}
+  {{- with .root.Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- $config := .root.Values.scheduler.config }}
+{{- $sources := list }}
+{{- range .root.Values.secrets }}
+{{- $kind := ternary "configMapRef" "secretRef" (.configMap | default false) }}
+{{- $sources = append $sources (dict $kind (dict "name" .name)) }}
+{{- end }}
+{{- if and $config.cqlStore.secretRefEnabled (not (has .role (list "watcher" "controller" "topics"))) }}
+{{- range compact (list $config.cqlStore.secretName $config.checkpointStore.secretName) }}
+{{- $sources = append $sources (dict "secretRef" (dict "name" .)) }}
+{{- end }}
+{{- end }}
+{{- if and $config.s3Buffer.s3Credentials.secretRefEnabled (has .role (list "api" "receiver" "scheduler" "supervisor")) }}
+{{- with $config.s3Buffer.s3Credentials.secretName }}
+{{- $sources = append $sources (dict "secretRef" (dict "name" .)) }}
+{{- end }}
+{{- end }}
+{{- $sources = concat $sources .root.Values.extraEnvFrom }}
+{{- with $sources }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The one container: arguments, variables, mounts. */}}
+{{- define "nexus.container" -}}
+image: {{ include "nexus.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- /* The image's own folder is not for another user than the image's. */}}
+workingDir: /tmp
+{{ include "nexus.env" . }}
+{{- with .root.Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  {{- if eq .root.Values.mode "controller" }}
+  - name: kubeconfigs
+    mountPath: {{ .root.Values.scheduler.config.shardKubeConfigPath }}
+    readOnly: true
+  {{- end }}
+  {{- with .root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* What is around the container. */}}
+{{- define "nexus.pod" -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - name: tmp
+    emptyDir:
+      sizeLimit: 256Mi
+  {{- if eq .root.Values.mode "controller" }}
+  - name: kubeconfigs
+    projected:
+      sources:
+        {{- range include "nexus.kubeconfigs" . | fromJsonArray }}
+        - secret:
+            name: {{ . }}
+            optional: true
+        {{- end }}
+  {{- end }}
+  {{- with .root.Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

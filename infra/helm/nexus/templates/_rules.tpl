@@ -1,0 +1,106 @@
+{{/* What each role does at an API server, as rules in its namespace. Empty: nothing. Arguments: root, role. */}}
+
+{{- define "nexus.rules" -}}
+{{- $local := ne .root.Values.mode "controller" -}}
+{{- if has .role (list "api" "receiver") }}
+{{ include "nexus.rules.templates" . }}
+{{- end }}
+{{- if and $local (eq .role "api") }}
+{{ include "nexus.rules.watching" . }}
+{{- end }}
+{{- if and $local (eq .role "scheduler") }}
+{{ include "nexus.rules.placing" . }}
+{{- end }}
+{{- if and $local (eq .role "watcher") }}
+{{ include "nexus.rules.watching" . }}
+{{ include "nexus.rules.leading" . }}
+{{- end }}
+{{- if and $local (eq .role "supervisor") }}
+{{ include "nexus.rules.supervising" . }}
+{{- end }}
+{{- if eq .role "controller" }}
+{{ include "nexus.rules.syncing" . }}
+{{ include "nexus.rules.leading" . }}
+{{- end }}
+{{- end }}
+
+{{- define "nexus.rules.templates" -}}
+- apiGroups: [science.sneaksanddata.com]
+  resources: [nexusalgorithmtemplates, nexusalgorithmworkgroups]
+  verbs: [list, watch]
+{{- end }}
+
+{{- define "nexus.rules.watching" -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}
+
+{{- define "nexus.rules.placing" -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get]
+{{- end }}
+
+{{- define "nexus.rules.supervising" -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, deletecollection]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+{{- end }}
+
+{{- define "nexus.rules.leading" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "nexus.installation" .root }}-{{ .role }}]
+  verbs: [get, patch]
+{{- end }}
+
+{{- define "nexus.rules.syncing" -}}
+- apiGroups: [science.sneaksanddata.com]
+  resources: [nexusalgorithmtemplates, nexusalgorithmworkgroups]
+  verbs: [get, list, watch, patch]
+- apiGroups: [science.sneaksanddata.com]
+  resources: [nexusalgorithmtemplates/status, nexusalgorithmworkgroups/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* What the controller does in a shard. */}}
+{{- define "nexus.rules.synced" -}}
+- apiGroups: [science.sneaksanddata.com]
+  resources: [nexusalgorithmtemplates, nexusalgorithmworkgroups]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+
+{{/* What the API and the schedulers of the `controller` release do in a shard. */}}
+{{- define "nexus.rules.remote" -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}

@@ -1,0 +1,268 @@
+"""What the chart renders, and what it refuses, without a server."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import AsyncExitStack
+from typing import Any
+
+import prometheus_client
+import pytest
+import yaml
+from prometheus_client.metrics_core import Metric
+
+import api.observability
+import streams.drivers.faust_metrics
+from nexus import __version__
+from nexus.composition.engines import Engines
+from nexus.composition.serving import ROLES
+from nexus.config import Config, load
+from tests.support.helm import CHART, CRDS, QUICKSTART, SHAPES, Helm, container, of_kind, pods, settings
+
+EVERYTHING = {
+    f"{name}.enabled": "true"
+    for name in (
+        "api.autoscaling",
+        "receiver.autoscaling",
+        "ledger.keda",
+        "supervisor.keda",
+        "ingress",
+        "networkPolicy",
+        "serviceMonitor",
+        "prometheusRule",
+        "dashboard",
+    )
+} | {"ingress.host": "nexus.example.com"}
+SECRETS = {
+    "nexus-s3": {
+        "NEXUS__S3_BUFFER__ACCESS_KEY_ID": "key",
+        "NEXUS__S3_BUFFER__SECRET_ACCESS_KEY": "hush",
+        "NEXUS__S3_BUFFER__REGION": "eu-west-1",
+        "NEXUS__S3_BUFFER__ENDPOINT": "https://s3.example.com",
+    },
+    "nexus-cassandra": {
+        "NEXUS__SCYLLA_CQL_STORE__HOSTS": "cassandra",
+        "NEXUS__SCYLLA_CQL_STORE__PORT": "9042",
+        "NEXUS__SCYLLA_CQL_STORE__USER": "nexus",
+        "NEXUS__SCYLLA_CQL_STORE__PASSWORD": "hush",
+    },
+}
+
+
+def configured(pod: Any) -> Config:
+    """What Nexus makes of a pod's variables."""
+    only = container(pod)
+    environment = {}
+    for source in only.get("envFrom", []):
+        environment |= SECRETS[source["secretRef"]["name"]]
+    environment |= {entry["name"]: entry.get("value", "signed" * 8) for entry in only["env"]}
+    return load(None, environment)
+
+
+@pytest.mark.parametrize("mode", SHAPES)
+def test_it_passes_the_linter(helm: Helm, mode):
+    said = helm.must("lint", "--strict", CHART, CRDS, *settings(SHAPES[mode] | EVERYTHING))
+    assert "0 chart(s) failed" in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "roles"),
+    [
+        ("single", {"api", "receiver", "scheduler", "ledger", "watcher", "supervisor", "topics", "schema"}),
+        ("controller", {"api", "scheduler", "ledger", "controller", "topics", "schema"}),
+        ("shard", {"receiver", "watcher", "supervisor"}),
+    ],
+)
+def test_a_mode_decides_what_runs(helm: Helm, mode, roles):
+    found = pods(helm.template(SHAPES[mode]))
+    assert found.keys() == roles
+    for role, pod in found.items():
+        assert container(pod)["args"] == [role]
+
+
+def test_a_role_may_be_left_out_or_added(helm: Helm):
+    found = pods(helm.template(SHAPES["shard"] | {"receiver.enabled": "false", "ledger.enabled": "true"}))
+    assert found.keys() == {"ledger", "watcher", "supervisor"}
+
+
+def test_every_role_of_nexus_is_in_the_chart():
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert {*ROLES} <= {
+        name for name, value in values.items() if isinstance(value, dict) and "replicas" in value
+    }
+
+
+def test_the_quickstart_of_upstream_says_where_everything_is(helm: Helm):
+    config = configured(pods(helm.template(QUICKSTART))["scheduler"])
+    assert (config.s3.bucket, config.s3.prefix) == ("nexus-s3-bucket", "payload-store")
+    assert (config.s3.access_key, config.s3.endpoint) == ("key", "https://s3.example.com")
+    assert (config.cassandra.flavour, config.cassandra.hosts) == ("scylla", "cassandra:9042")
+    assert (config.cassandra.username, config.kafka.servers) == ("nexus", "kafka:9092")
+    assert (config.kubernetes.namespace, config.kubernetes.in_cluster) == ("nexus", True)
+    assert (config.templates.source, config.templates.in_cluster) == ("kubernetes", True)
+    assert config.http.external_url == "http://nexus.nexus.svc:8080"
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "value"),
+    [
+        ({"scheduler.config.runtimeNamespace": "jobs"}, "kubernetes.namespace", "jobs"),
+        ({"scheduler.config.maxPayloadSize": "1Mi"}, "http.max_body", 1024**2),
+        ({"scheduler.config.logLevel": "DEBUG"}, "logging.level", "debug"),
+        ({"scheduler.config.s3Buffer.processing.rateLimitElementsPerSecond": "10"}, "throttle.rate", 10),
+        (
+            {"scheduler.config.s3Buffer.processing.payloadProxy.externalName": "nexus.example.com"},
+            "http.external_url",
+            "https://nexus.example.com",
+        ),
+        (
+            {
+                "scheduler.config.checkpointStore.type": "cassandra-keyspaces",
+                "scheduler.config.cqlStore.type": "",
+            },
+            "cassandra.flavour",
+            "keyspaces",
+        ),
+        ({"config.throttle.rate": "1000000"}, "throttle.rate", 1000000),
+        ({"config.s3.presign": "true"}, "s3.presign", True),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else None,
+)
+def test_values_reach_nexus(helm: Helm, given, key, value):
+    config = configured(pods(helm.template(QUICKSTART | given))["api"])
+    section, _, name = key.partition(".")
+    assert getattr(getattr(config, section), name) == value
+
+
+def test_a_secret_is_for_the_roles_that_need_it(helm: Helm):
+    found = pods(helm.template(QUICKSTART))
+    named = {
+        role: {source["secretRef"]["name"] for source in container(pod).get("envFrom", [])}
+        for role, pod in found.items()
+    }
+    needed = {
+        role: {"nexus-s3", "nexus-cassandra"} for role in ("api", "receiver", "scheduler", "supervisor")
+    }
+    needed |= {role: {"nexus-cassandra"} for role in ("ledger", "schema")}
+    assert named == needed | {role: set() for role in ("watcher", "topics")}
+
+
+def test_kubeconfigs_are_mounted_where_clusters_are_elsewhere(helm: Helm):
+    found = pods(helm.template(SHAPES["controller"]))
+    for role, pod in found.items():
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        secrets = [source["secret"] for source in volumes["kubeconfigs"]["projected"]["sources"]]
+        assert [secret["name"] for secret in secrets] == ["nexus-workers", "nexus-shards"], role
+        mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}
+        assert mounts["kubeconfigs"] == str(configured(pod).kubernetes.kubeconfig) == "/app/config/shards"
+    own = SHAPES["controller"] | {"controller.shardsConfigSecretName": "ncc-shards-kube-config"}
+    sources = pods(helm.template(own))["controller"]["volumes"][1]["projected"]["sources"]
+    assert [source["secret"]["name"] for source in sources] == ["ncc-shards-kube-config"]
+
+
+def test_the_processes_of_a_shard_serve_it_alone(helm: Helm):
+    for pod in pods(helm.template(SHAPES["shard"])).values():
+        config = configured(pod)
+        assert (config.cluster.name, config.kubernetes.served_clusters) == ("eu", ("eu",))
+        assert config.kubernetes.in_cluster
+
+
+def test_who_is_scaled_has_no_number_of_replicas(helm: Helm):
+    plain = of_kind(helm.template(QUICKSTART), "Deployment")
+    scaled = of_kind(helm.template(QUICKSTART | EVERYTHING), "Deployment")
+    assert all(found["spec"]["replicas"] == 2 for found in plain.values())
+    without = {name for name, found in scaled.items() if "replicas" not in found["spec"]}
+    assert without == {"nexus-api", "nexus-receiver", "nexus-ledger", "nexus-supervisor"}
+
+
+@pytest.mark.parametrize("more", [{}, {"config.kafka.prefix": "blue", "config.placement.installation": "b"}])
+@pytest.mark.parametrize("mode", ["single", "shard"])
+def test_lag_is_asked_of_the_groups_that_there_are(helm: Helm, mode, more):
+    documents = helm.template(SHAPES[mode] | EVERYTHING | more)
+    engines = Engines(configured(pods(documents)["supervisor"]), None, AsyncExitStack())
+    groups = {engines._group(engines.of_served(name)) for name in ("supervisor", "collector")}
+    groups |= {engines._group(engines.ledgers)} if mode == "single" else set()
+    asked = [
+        trigger["metadata"]
+        for found in of_kind(documents, "ScaledObject").values()
+        for trigger in found["spec"]["triggers"]
+    ]
+    assert {trigger["consumerGroup"] for trigger in asked} == groups
+    topics = {engines._names.there(topic) for topic in engines.topics()}
+    assert {trigger["topic"] for trigger in asked} <= topics
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"mode": "double"}, "'/mode': value must be one of 'single', 'controller', 'shard'"),
+        ({"image.tag": "2"}, "'/image/tag': got number, want string"),
+        ({"api.replica": "3"}, "additional properties 'replica' not allowed"),
+        ({"config.kafka.server": "x"}, "additional properties 'server' not allowed"),
+        ({"config.kafka.password": "x"}, "additional properties 'password' not allowed"),
+        ({"api.replicas": "-1"}, "minimum"),
+        ({"config.kafka.servers": ""}, "config.kafka.servers is empty: name the brokers"),
+        ({"scheduler.config.cqlStore.secretName": ""}, "There is no run store"),
+        ({"scheduler.config.s3Buffer.payloadStoragePath": ""}, "There is no payload store"),
+        (
+            {"scheduler.config.s3Buffer.processing.payloadStoragePath": "s3a://other/place"},
+            "payloadStoragePath differ: remove one",
+        ),
+        ({"mode": "shard"}, "A shard needs its name"),
+        ({"mode": "controller"}, "set config.http.external_url"),
+        ({"scheduler.autoscaling.enabled": "true"}, "more of them place no more Jobs"),
+        ({"ledger.keda.enabled": "true", "ledger.keda.maxReplicas": "33"}, "there are 32 partitions"),
+        ({"supervisor.keda.enabled": "true", "supervisor.keda.minReplicas": "0"}, "set at least 1"),
+        ({"ingress.enabled": "true"}, "ingress.host is empty"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, dict) else "",
+)
+def test_wrong_values_are_refused_with_a_sentence(helm: Helm, given, sentence):
+    assert sentence in helm.fails("template", "nexus", CHART, *settings(QUICKSTART | given))
+
+
+def test_everything_bears_one_version(helm: Helm):
+    for chart in (CHART, CRDS):
+        found = yaml.safe_load((chart / "Chart.yaml").read_text())
+        assert found["version"] == found["appVersion"] == __version__
+    for pod in pods(helm.template(QUICKSTART)).values():
+        assert container(pod)["image"] == f"nexus:{__version__}"
+    for definition in yaml.safe_load_all(helm.must("template", "crd", CRDS)):
+        assert definition["metadata"]["labels"]["app.kubernetes.io/version"] == __version__
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are(helm: Helm):
+    assert api.observability
+    assert streams.drivers.faust_metrics
+    known = {"up"} | {name for metric in prometheus_client.REGISTRY.collect() for name in _series(metric)}
+    documents = helm.template(QUICKSTART | EVERYTHING)
+    [rules] = of_kind(documents, "PrometheusRule").values()
+    alerts = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert len(alerts) > 3
+    assert all(alert["annotations"]["runbook"] for alert in alerts)
+    dashboard = json.loads((CHART / "dashboards/nexus.json").read_text())
+    expressions = [alert["expr"] for alert in alerts]
+    expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    for expression in expressions:
+        asked = set(re.findall(r"\b(\w+)\{", expression))
+        assert asked, expression
+        assert asked <= known, expression
+    [shown] = [found for name, found in of_kind(documents, "ConfigMap").items() if "dashboard" in name]
+    assert json.loads(shown["data"]["nexus.json"]) == dashboard
+
+
+def _series(metric: Metric) -> set[str]:
+    if metric.type == "counter":
+        return {f"{metric.name}_total"}
+    if metric.type == "histogram":
+        return {f"{metric.name}_{part}" for part in ("bucket", "sum", "count")}
+    return {metric.name}
+
+
+def test_the_notes_say_the_next_command(helm: Helm):
+    notes = helm.must("install", "nexus", CHART, "--dry-run=client", *settings(QUICKSTART)).partition(
+        "NOTES:"
+    )[2]
+    assert "kubectl --namespace default wait deployment" in notes
+    assert "nexus run ALGORITHM" in notes
