@@ -1,4 +1,4 @@
-"""Events in and out of the log: what every role uses to say something and to read what was said."""
+"""The journal: how every role appends events to the log, and reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Journal:
         self.refused = False
 
     async def append(self, events: Iterable[Event]) -> None:
-        """Durable when it returns, in this order for each run."""
+        """Append events, durably when this returns, in this order for each run. Raises as `EventLog.append`."""
         records = [to_record(event, self.source) for event in events]
         if not records:
             return
@@ -39,7 +39,7 @@ class Journal:
         self.refused = False
 
     async def read(self, records: Iterable[Record], at: datetime) -> list[tuple[Record, Event]]:
-        """The events of these records; what is damaged goes to the dead letters instead.
+        """Decode records; a damaged one becomes a dead letter instead.
 
         Raises UnknownEvent for what a newer release wrote: that partition must wait for an upgrade.
         """

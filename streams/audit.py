@@ -1,4 +1,4 @@
-"""The audit: replaying the log, folding it anew, and holding the projections against that."""
+"""The audit: replays the log, folds it again, and compares the projections with that."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOGETHER = 100
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A run whose row is not what the log says; `fields` are those that differ, empty where the row is missing."""
+    """A run whose row is not the fold of its facts; `fields` are those that differ, empty where the row is missing."""
 
     request_id: str
     problem: str
@@ -47,7 +47,7 @@ async def replay(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> AsyncIterator[tuple[Record, Event]]:
-    """What was said, in the order in which the log took it; damaged records are left out. Times bound the records'."""
+    """Read the events of the log in their order, without damaged records. Times bound those of the records."""
     streams = [
         _records(log, topic, number)
         for topic, count in (await log.topics()).items()

@@ -32,7 +32,7 @@ _PODS = 10
 
 
 class _Seen(msgspec.Struct):
-    """One run as the cluster shows it. `essence` is what was last published. The last pods stay, also those that went."""
+    """One run as the cluster shows it. `essence` is what was last published. The last pods stay, deleted ones too."""
 
     algorithm: str
     job: JobView | None = None
@@ -76,7 +76,7 @@ class Watcher:
                 await backoff.pause()
 
     def _listed(self, listed: Listed) -> None:
-        """What we knew and is not in the list went while nobody watched."""
+        """Take in a list: what was known and is not in it was deleted while nobody watched."""
         there = {job.metadata.name for job in listed.jobs}
         for name, seen in [*self._seen.items()]:
             if seen.job is None:

@@ -123,7 +123,7 @@ class Client:
         initiator: str = "",
         policy: DeletionPolicy = DeletionPolicy.BACKGROUND,
     ) -> None:
-        """Ends a run that has not ended; of one that has, only the wish is recorded."""
+        """Cancel a run. One that has ended stays as it is, and the cancel is recorded."""
         body = {"reason": reason, "initiator": initiator, "cancellationPolicy": policy}
         self._request(
             "POST",

@@ -1,4 +1,7 @@
-"""Clusters that cannot be heard: since when, and when that is the end of a run. Blind is not dead (docs/architecture.md, "The watermark")."""
+"""Unreachable clusters: since when, and when that ends a run.
+
+Unreachable is not dead (docs/architecture.md, "The watermark").
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,9 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 def last_heard(run: Run, heard: Iterable[Heard]) -> datetime:
-    """When the cluster that has, or is to have, the run's Job last answered.
+    """Tell when the cluster that has, or is to have, the run's Job last answered.
 
-    That it was not heard before is known from when the run was placed or, where it was not, requested.
+    Where it never did: when the run was placed or, where it was not, requested.
     """
     answers = (
         each.at
@@ -45,7 +48,7 @@ def last_heard(run: Run, heard: Iterable[Heard]) -> datetime:
 
 
 def unheard_since(run: Run, heard: Iterable[Heard], now: datetime, silence: timedelta) -> datetime | None:
-    """Since when nothing is known of an unfinished run; None while its cluster answers, or was silent for less than that."""
+    """Tell since when the cluster of an unfinished run is unreachable; None where it answered within `silence`."""
     if run.ended:
         return None
     last = last_heard(run, heard)
@@ -53,14 +56,17 @@ def unheard_since(run: Run, heard: Iterable[Heard], now: datetime, silence: time
 
 
 def given_up_at(run: Run, heard: datetime, max_blind: timedelta) -> datetime:
-    """When a placed run ends whose cluster was last heard then: `max_blind` after its own deadline, and after that silence."""
+    """Tell when a placed run ends whose cluster last answered at `heard`.
+
+    That is `max_blind` after the later of that and the run's own deadline.
+    """
     deadline = timedelta(seconds=run.request.spec.runtime_environment.deadline_seconds or 0)
     return max((run.sent_at or run.request.at) + deadline, heard) + max_blind
 
 
 NOT_HEARD = Ending(
     category="ClusterNotHeard",
-    when="its cluster was not heard until supervision.max_unreachable after the run's own deadline",
+    when="its cluster was unreachable until supervision.max_unreachable after the run's own deadline",
     ends_as=RunFailed,
     cause="The cluster that ran the algorithm has not been heard for too long.",
     hint="Look whether the cluster is up and Nexus may reach it. What the run did there is not known: see to its "
@@ -77,7 +83,7 @@ REMOVED = Ending(
 
 
 def given_up(run: Run, heard: datetime, now: datetime) -> Failure:
-    """The end of a placed run whose cluster has not been heard for too long."""
+    """End a placed run whose cluster is unreachable for too long."""
     details = (
         f"The cluster {run.request.cluster} ({run.cluster_id}) was last heard at {heard:%Y-%m-%d %H:%M:%S}Z, "
         "and the run's own deadline is long over."

@@ -47,23 +47,24 @@ class Keeping(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Whose payload lies under a key."""
+    """The run whose payload lies under a key."""
 
     algorithm: str
     request_id: str
 
 
 def is_unheard(job: JobView, run: Run, cluster: str, installation: str) -> bool:
-    """Whether this is the Job of a run of which nobody lived to say that it has one: it is told of, and is no garbage."""
+    """Whether this is the Job of a run whose `JobCreated` nobody lived to append: then append it, and keep the Job."""
     missing = not run.job_uid and run.request.cluster == cluster
     return missing and is_ours(job, run.request, installation)
 
 
 def why_job_goes(job: JobView, run: Run | None, installation: str, until: datetime, grace: timedelta) -> str:
-    """Empty for a Job that stays. `run` is that of its name; a Job of its own run goes with that, and not from here.
+    """Tell why to delete a Job; empty for one that stays.
 
-    Without a run it is let be for `grace`: rows are folded before Jobs are made of them, so that it was there for longer than
-    its row, or this is not the run store that its row is in, which somebody should have the time to notice.
+    `run` is the run of its name, whose own Job the collector deletes. A Job without a run is kept for `grace`. A row is
+    folded before its Job is created, so either the row has expired, or this is not the run store that has the row, which
+    an operator needs time to notice.
     """
     metadata = job.metadata
     annotations = metadata.annotations
@@ -81,7 +82,7 @@ def why_job_goes(job: JobView, run: Run | None, installation: str, until: dateti
 
 
 def owner_of(key: str) -> Owner | None:
-    """None for what no Nexus of ours put there: its ids are UUIDv7."""
+    """Tell whose payload a key is; None for what no Nexus put there: our ids are UUIDv7."""
     folder, _, request_id = key.partition("/")
     algorithm = folder.removeprefix("algorithm=")
     try:
@@ -95,7 +96,7 @@ def owner_of(key: str) -> Owner | None:
 def why_payload_goes(
     owner: Owner, stored_at: datetime, run: Run | None, until: datetime, keeping: Keeping
 ) -> str:
-    """Empty for a payload that stays."""
+    """Tell why to delete a payload; empty for one that stays."""
     if run is None:
         return "no run has it" if stored_at + keeping.payload_grace <= until else ""
     if run.request.algorithm != owner.algorithm or run.ended_at is None:

@@ -12,7 +12,7 @@ __all__ = ["Acks"]
 
 
 class Acks:
-    """One partition for as long as it is ours. Let go of it, and the acknowledgements that are still out do nothing."""
+    """The acknowledgements of one partition, for as long as it is assigned here; later ones do nothing."""
 
     def __init__(self, start: int) -> None:
         self.next = start

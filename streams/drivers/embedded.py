@@ -84,7 +84,7 @@ class EmbeddedDriver:
         return await self._log.committed(self._consumers, *partition)
 
     async def _pass(self) -> int:
-        """Deliver what there is, and say how far in time all of it reaches."""
+        """Deliver what there is, and tell the processor how far in time that reaches."""
         reached = self._clock()
         deliveries = []
         for partition, acks in self._partitions.items():

@@ -86,7 +86,7 @@ class Membership:
         self._committing = asyncio.Lock()
 
     async def revoked(self) -> None:
-        """Everything is taken from everybody, to be given out anew."""
+        """Give up every partition: the group shares them out again."""
         self._given.clear()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -104,7 +104,7 @@ class Membership:
             self._mark = None
 
     def assigned(self) -> None:
-        """No heartbeat may go out meanwhile, so the processor is told later, by `hand_over`."""
+        """Note the assignment. No heartbeat is sent meanwhile, so `hand_over` tells the processor."""
         self._given.set()
 
     def every(self) -> list[Partition]:
@@ -116,7 +116,7 @@ class Membership:
         ]
 
     async def hand_over(self, records: Sequence[Record]) -> None:
-        """Deliver them, until they are taken or not ours any more, and say how far we have come."""
+        """Deliver records until the processor took them, or they are revoked; then note the progress."""
         await self._given.wait()
         async with self._in_hand:
             if await self._tell():
@@ -125,7 +125,7 @@ class Membership:
                 await self._reach()
 
     async def _tell(self) -> bool:
-        """The processor hears what is ours before it gets any of it; False when it was taken from us meanwhile."""
+        """Tell the processor its partitions before any record of them; False when they were revoked meanwhile."""
         acks = self._acks
         mine = frozenset(Partition(*at) for at in self._consumer.assignment())
         if mine != self._told:

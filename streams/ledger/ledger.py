@@ -1,4 +1,4 @@
-"""The ledger: folds the facts of every run into its row, and says how far in time it has come."""
+"""The ledger: folds the facts of every run into its row, and advances the watermark."""
 
 from __future__ import annotations
 

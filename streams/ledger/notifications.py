@@ -24,7 +24,7 @@ class Notifications:
         self._clock = clock
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
-        """Whoever hears of an end can announce it."""
+        """Take any partitions: whoever gets an end can announce it."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

@@ -1,4 +1,4 @@
-"""Makes the Job of a run on one cluster, or finds that none is to be made: what a scheduler asks the API server for."""
+"""Creates the Job of a run on one cluster, or finds that none is to be created."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from streams.context import Context
 __all__ = ["Pace", "Placed", "Placer"]
 
 _STALE = 0.5
-"""Seconds after which a row is read again before its Job is created: a short run may have come and gone meanwhile."""
+"""Seconds after which a row is read again before its Job is created: a short run may have ended meanwhile."""
 
 
 class Placed(Enum):
     """What became of a run."""
 
-    CREATED = "its Job exists, and this was said"
+    CREATED = "its Job exists, and JobCreated is appended"
     NONE = "no Job comes of it: there was one already, or it has ended"
     NOT_YET = "its row is not there: the ledger is behind the requests topic"
 
@@ -117,7 +117,7 @@ class Placer:
             raise
 
     async def _lives(self, child: Run, parent_uid: str) -> bool:
-        """Whether the parent's Job is there to own a child's: one whose owner is gone is collected by the cluster."""
+        """Whether the parent's Job is there to own a child's: Kubernetes deletes a Job whose owner does not exist."""
         if not parent_uid or child.request.parent is None:
             return False
         job = await self._cluster.get(child.request.parent.request_id)
@@ -155,7 +155,7 @@ class Placer:
         return await self._urls.url(run.request, self._clock(), deadline)
 
     def _push_back(self, error: Refused | Unavailable) -> None:
-        """Slow down where the cluster is overloaded or away; a refusal of another kind says nothing of its load."""
+        """Slow down where the cluster is overloaded or away; a refusal of another kind does not mean load."""
         if isinstance(error, Refused) and error.status != 429 and error.status < 500:
             return
         retry_after = error.retry_after if isinstance(error, Refused) else None

@@ -57,7 +57,7 @@ class _Attempts(msgspec.Struct):
 
 
 class Scheduler:
-    """A request stays unacknowledged until its Job exists, or it is known that none will."""
+    """Creates Jobs. A request stays unacknowledged until its Job exists, or is known never to."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Scheduler:
             self._spawn(self._serve(entry))
 
     def heard(self, fact: Fact | None) -> None:
-        """A fact of some run, or that there was none: starts and ends make room for others."""
+        """Take in a fact of any run, or None for none until now: starts and ends make room for others."""
         self._starting.heard(self._monotonic())
         if fact is None or self._pending.get(fact.request_id) != fact.algorithm:
             return  # what is said of a run under another algorithm's name does not count
@@ -222,7 +222,7 @@ class Scheduler:
         self._put_back(entry, delay)
 
     async def _park(self, entry: Entry[Ack], run: Run, error: Refused | Unavailable) -> None:
-        """Let go of a request that has been refused for long, so that it holds up no offset."""
+        """Acknowledge a request that has been refused for long, so that it holds up no offset."""
         if not run.ended and not run.job_uid:
             now = self._clock()
             fact = RunDeferred(
@@ -245,7 +245,7 @@ def _shows_start(fact: Fact | None) -> TypeGuard[RunStarted | RunCompleted | Run
 
 
 class Starts:
-    """Lets a scheduler hear which of its Jobs started or ended: a processor over `nexus.runs`, from its end on."""
+    """Passes to a scheduler which of its Jobs started or ended: a processor over `nexus.runs`, from its end on."""
 
     def __init__(self, context: Context, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -253,7 +253,7 @@ class Starts:
         self._clock = context.clock
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
-        """Every scheduler hears of all starts."""
+        """Every scheduler gets the starts of all runs."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

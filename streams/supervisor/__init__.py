@@ -1,1 +1,1 @@
-"""The role `supervisor`: turns observations into facts, decides what waited too long, collects garbage."""
+"""The role `supervisor`: turns observations into facts, ends what waits too long, deletes Jobs and payloads."""

@@ -1,4 +1,4 @@
-"""The children of a run: who lives, and whose Job a deletion of the parent's would take along."""
+"""The children of a run, and whose Job a deletion of the parent's Job would delete too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def children(store: RunStore, parent: str) -> list[Run]:
 def keeps_its_parent(child: Run, parent: Run) -> bool:
     """Whether the parent's Job has to stay for this child: the cluster deletes the Jobs that it owns with it.
 
-    So a child goes on, and one that has ended is collected first, its evidence kept.
+    So an unfinished child keeps its Job, and an ended one is collected first, with its evidence.
     """
     owned = child.cluster_id in {"", parent.cluster_id} and child.request.cluster == parent.request.cluster
     return owned and (child.has_job or not child.ended)

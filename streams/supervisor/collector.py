@@ -41,8 +41,8 @@ _PAGE = 500
 class Collector:
     """Acts on the facts that end a run, or that show a Job of an ended one; `sweep` finds what is left over.
 
-    An algorithm that has reported may take `linger` to exit by itself; every other Job goes at once. `removed` are the
-    clusters that are gone for good, with their Jobs.
+    An algorithm that has reported may take `linger` to exit by itself; every other Job is deleted at once. `removed`
+    are the clusters that are gone for good, with their Jobs.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Collector:
         self._stayed = 0
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
-        """Whoever hears of an end can collect."""
+        """Take any partitions: whoever gets an end can collect."""
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())
@@ -75,7 +75,7 @@ class Collector:
         """Nothing waits here."""
 
     async def sweep(self, interval: timedelta) -> None:
-        """Until cancelled: look again at ended runs whose Job is still there."""
+        """Collect, until cancelled, the ended runs whose Job is still there."""
         while True:
             await asyncio.sleep(interval.total_seconds())
             left_over = await retry(self._left_over)
@@ -122,7 +122,7 @@ class Collector:
         return True
 
     async def _may_go(self, run: Run, job: JobView) -> bool:
-        """Not while the algorithm is still closing down, nor while children have Jobs that would go with this one."""
+        """Whether the Job may be deleted: not while the algorithm lingers, nor while children have Jobs that it owns."""
         if run.cancellation_policy == DeletionPolicy.ORPHAN:
             return True
         if any(keeps_its_parent(child, run) for child in await children(self._store, run.id)):

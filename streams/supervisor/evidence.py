@@ -17,14 +17,14 @@ _LOG_BYTES = 16 * 1024
 _EVENTS = 50
 _PODS = 10
 _WORDS = 2048
-"""Characters of anything that somebody said: a termination message may have 4096, an event 1024."""
+"""Characters of any message: a termination message may have 4096, an event 1024."""
 _LOGS_ASKED = 3
 
 
 async def gather(cluster: Cluster, job: str, pods: Sequence[PodView]) -> Evidence:
     """The last attempts, the related events, and the tail of the last log that there is.
 
-    At most 16 KiB of log, 50 events and 10 pods. `note` says what could not be had.
+    At most 16 KiB of log, 50 events and 10 pods. `note` tells what could not be read.
     """
     kept = tuple(_brief(pod) for pod in pods[-_PODS:])
     try:
@@ -40,7 +40,7 @@ async def gather(cluster: Cluster, job: str, pods: Sequence[PodView]) -> Evidenc
 
 
 async def _last_log(cluster: Cluster, pods: Sequence[PodView]) -> tuple[str, str]:
-    """The pod and its log's tail: an attempt that was taken away says nothing, the one before it may."""
+    """Find the last attempt that has a log, and the end of that log."""
     started = [pod.metadata.name for pod in pods if pod.started_at]
     for name in reversed(started[-_LOGS_ASKED:]):
         if tail := await cluster.log_tail(name, _LOG_BYTES):

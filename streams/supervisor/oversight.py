@@ -1,6 +1,6 @@
-"""Oversight: what a cluster says of a run whose Job was made, when nothing was heard of it for a while (law 6).
+"""Oversight: checks placed runs that had no new event for a while, by asking their cluster (law 6).
 
-A Job that hangs is shown to hang, and is given up once it has hung for longer than the grace of what it hangs in.
+A stalled run is shown as such, and ends once one thing has stalled it for longer than the grace of that thing.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Oversight:
         self._free = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self, run: Run, watermark: datetime, now: datetime) -> Event | None:
-        """What is to be said of it, which was read from the projections as they were at the watermark, or later.
+        """Decide what to append about a run that was read from the projections at the watermark, or later.
 
-        Nothing where its cluster cannot be heard, or is not the one that it was placed on: blind is not dead.
+        None where its cluster is unreachable, or is not the one that it was placed on: unreachable is not dead.
         """
         cluster = self._clusters.get(run.request.cluster)
         if cluster is None:
@@ -75,7 +75,7 @@ class Oversight:
     async def _missed(
         self, run: Run, job: JobView, cluster: Cluster, watermark: datetime, now: datetime
     ) -> Event | None:
-        """The end of a Job that no supervisor has judged, once all that was said before it is in the projections."""
+        """Diagnose a Job's end that no supervisor has, once everything from before it is in the projections."""
         if job.ended_at is None or job.ended_at + self._grace > watermark:
             return None
         pods = await cluster.pods(run.id)
@@ -110,7 +110,7 @@ class Oversight:
 
 
 def _since(run: Run, diagnosis: Diagnosis) -> datetime | None:
-    """Since when the run is known to hang in just this."""
+    """Tell since when the run is known to be stalled by just this."""
     same = run.stalled is not None and run.stalled.category == diagnosis.category
     return run.stalled_since if same else None
 

@@ -1,4 +1,4 @@
-"""Whether a Job is gone: said by its own cluster, or not known."""
+"""Whether a Job has vanished: answered by its own cluster, or not known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _log = structlog.get_logger(__name__)
 
 
 async def is_gone(cluster: Cluster | None, cluster_id: str, job: str, uid: str) -> bool:
-    """False as well where the cluster cannot be heard, or is not the one with that identity: blind is not dead."""
+    """Ask its own cluster whether a Job has vanished.
+
+    False as well where the cluster is unreachable, or is not the one with that identity: unreachable is not dead.
+    """
     if cluster is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The reconciler: looks at runs that stay too long in a stage, and decides (law 6)."""
+"""The reconciler: finds runs that stay too long in a stage, and decides (law 6)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Patience:
 
 
 class Reconciler:
-    """Decides only beyond the watermark, and declares a Job vanished only when its own cluster says so."""
+    """Decides only beyond the watermark, and declares a Job vanished only where its own cluster answers so."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Reconciler:
             await retry(self.look)
 
     async def look(self) -> None:
-        """One look at everything that is due."""
+        """Decide once about everything that is due."""
         here = await self._listen()
         heard = await self._store.heard()
         watermark = await self._store.watermark()
@@ -95,7 +95,7 @@ class Reconciler:
         await self._journal.append(event for event in decided_on if event)
 
     async def _listen(self) -> Mapping[str, str]:
-        """The identities of the clusters that answer now, by name. Everybody may know when each was last heard."""
+        """Ask every cluster for its identity, and note which answered; answers the identities by name."""
         asked = await asyncio.gather(*(_identity(cluster) for cluster in self._clusters.values()))
         now = self._clock()
         here = {name: identity for name, identity in zip(self._clusters, asked, strict=True) if identity}
@@ -128,7 +128,7 @@ class Reconciler:
         return any(each.cluster == cluster and now - each.at < self._patience.elsewhere for each in heard)
 
     async def _created_unheard(self, run: Run, now: datetime, here: Mapping[str, str]) -> Event | None:
-        """That the run has its Job after all: it was created, nobody heard the answer, and no watcher has shown it yet."""
+        """Find a Job that was created although the answer was lost, and that no watcher has shown yet."""
         name = run.request.cluster
         if name not in here or run.request.dry_run:
             return None
@@ -149,7 +149,7 @@ class Reconciler:
         )
 
     async def _unheard(self, run: Run, now: datetime, heard: Sequence[Heard]) -> Event | None:
-        """Its cluster is away, or another one answers under its name: that alone ends nothing."""
+        """Decide about a run whose cluster is unreachable: that alone ends nothing."""
         if run.request.cluster in self._patience.removed:
             return removed(run, now)
         last = last_heard(run, heard)

@@ -21,7 +21,7 @@ __all__ = ["Supervisor"]
 
 
 class Supervisor:
-    """Stateless: an observation and the run's row decide. The first terminal fact wins, so a late word does no harm.
+    """Stateless: an observation and the run's row decide. The first terminal fact wins, so a late fact changes nothing.
 
     Where `served` names clusters, what others show is for their own supervisors to judge.
     """
@@ -84,7 +84,7 @@ class Supervisor:
         return vanished(run, await gather(cluster, run.id, seen.pods), self._clock())
 
     async def _last_words(self, run: Run, seen: RunObserved) -> Fact | None:
-        """What a pod wrote that is being deleted, by a deadline or an eviction: its log goes with it.
+        """Read the log of a pod that a deadline or an eviction deletes, before the log is deleted with it.
 
         Not that of a pod on a lost node: who asks for it waits for half a minute, and in vain.
         """
@@ -119,7 +119,7 @@ def _shows_end(seen: RunObserved) -> bool:
 
 
 def _concerns(seen: RunObserved, run: Run) -> bool:
-    """A cluster that got the name of the run's own, or a Job that got the name of the run's, says nothing of it."""
+    """Whether it is about this run: another cluster or another Job may have got the name of the run's own."""
     if seen.cluster != run.request.cluster or run.cluster_id not in {"", seen.cluster_id}:
         return False
     job = seen.job

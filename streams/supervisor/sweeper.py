@@ -1,4 +1,4 @@
-"""The sweeper: what the collector does not hear of. Jobs that are no run's, and payloads past their time."""
+"""The sweeper: deletes what the collector never learns of, Jobs without a run and payloads past their time."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ _BEYOND = "/~"
 
 
 class _Jobs(NamedTuple):
-    """What a cluster has of ours that goes, and the Jobs of runs of which nobody said that they have one."""
+    """What to delete on a cluster, and the Jobs whose `JobCreated` nobody lived to append."""
 
     garbage: list[Garbage]
     unheard: list[tuple[Run, JobView]]
 
 
 class Sweeper:
-    """Looks from the clusters and the payload store to the rows, where all others look from the rows. Decides only
-    beyond the watermark, and says what it removes before it does, and again when it is gone.
+    """Starts from the clusters and the payload store, where all others start from the rows.
+
+    Decides only beyond the watermark. Appends what it deletes, before and after.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Sweeper:
             await retry(self.sweep)
 
     async def sweep(self) -> None:
-        """Remove everything that may go; a cluster that is away keeps its own until the next time."""
+        """Delete everything that is due; an unreachable cluster keeps its Jobs until the next sweep."""
         for cluster in self._clusters.values():
             try:
                 await self._sweep_jobs(cluster)
@@ -79,7 +80,7 @@ class Sweeper:
             await self._remove_payloads(page)
 
     async def report(self, limit: int) -> GarbageReport:
-        """What would go now, and nothing of it does: with what the collector has yet to do."""
+        """List what would be deleted now, with what the collector has yet to do. Deletes nothing."""
         found = [
             _job_of(run.id, run.request.algorithm, run.request.cluster, run.job_uid, run.sent_at)
             for run in await self._store.uncollected(self._clock(), limit)
@@ -212,7 +213,7 @@ def _job_of(name: str, algorithm: str, cluster: str, uid: str, since: datetime |
 
 
 async def _jobs(cluster: Cluster) -> Sequence[JobView]:
-    """Every Job there that a Nexus made."""
+    """List every Job on the cluster that a Nexus created."""
     async with aclosing(cluster.watch()) as changes:
         async for first in changes:
             if isinstance(first, Listed):
