@@ -62,8 +62,6 @@ def rebuild(
 
 
 def _show(found: Verification) -> None:
-    from rich.markup import escape
-
     from nexus.cli import render
 
     out = render.out()
@@ -71,6 +69,6 @@ def _show(found: Verification) -> None:
     if found.differences:
         shown = render.table("RUN", "PROBLEM", "FIELDS", widest="FIELDS")
         for difference in found.differences:
-            shown.add_row(difference.request_id, escape(difference.problem), ", ".join(difference.fields))
+            shown.add_row(difference.request_id, difference.problem, ", ".join(difference.fields))
         render.show(shown)
         out.print("stop Nexus and make the projections anew with `nexus rebuild`")

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from nexus.cli.plain import plain
 from nexus.domain.errors import ConfigError, Conflict, InvalidInput, NexusError
 
 __all__ = ["INTERRUPTED", "Boundary"]
@@ -57,7 +58,7 @@ def _paragraphs(text: str) -> str:
 
 def _told(error: Exception) -> typer.Exit:
     sentence = " ".join(str(error).split()) or type(error).__name__
-    typer.secho(f"error: {sentence}", fg=typer.colors.RED, err=True)
+    typer.secho(f"error: {plain(sentence)}", fg=typer.colors.RED, err=True)
     return typer.Exit(2 if isinstance(error, ConfigError | Conflict | InvalidInput) else 1)
 
 

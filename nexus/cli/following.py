@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from nexus.cli import render
 from nexus.cli.boundary import INTERRUPTED
@@ -32,7 +32,7 @@ def follow(client: Client, url: str, request_id: str, within: timedelta | None) 
     try:
         return _await_end(client, request_id, within)
     except KeyboardInterrupt:
-        render.err().print(f"the run goes on; {_ways(url, request_id)}", markup=False, soft_wrap=True)
+        render.err().print(f"the run goes on; {_ways(url, request_id)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except TimeoutError as error:
         raise NexusError(f"{error}; it goes on: {_ways(url, request_id)}") from None
@@ -61,11 +61,11 @@ def _await_end(client: Client, request_id: str, within: timedelta | None) -> Run
                 if run.ended:
                     return run
                 age = render.elapsed(datetime.now(UTC) - run.received_at)
-                status.update(escape(f"{run.algorithm}: {run.state}, {age}"))
+                status.update(Text(f"{run.algorithm}: {run.state}, {age}"))
                 last = run.state.value
             except Unavailable as error:
                 last = f"unknown ({error})"
-                status.update(escape(f"waiting for an answer: {error}"))
+                status.update(Text(f"waiting for an answer: {error}"))
             if within and time.monotonic() - started >= within.total_seconds():
                 raise TimeoutError(
                     f"the run {request_id} has not ended within the --timeout, its state is {last}"

@@ -41,19 +41,17 @@ def garbage(
 
 
 def _show(report: GarbageReport) -> None:
-    from rich.markup import escape
-
     from nexus.cli import render
 
     if report.garbage:
         shown = render.table("KIND", "NAME", "CLUSTER", "SINCE", "BECAUSE", widest="BECAUSE")
         for each in report.garbage:
             since = render.instant(each.since)
-            shown.add_row(each.kind, escape(each.name), escape(each.cluster), since, each.because)
+            shown.add_row(each.kind, each.name, each.cluster, since, each.because)
         render.show(shown)
     else:
         render.err().print("nothing is left over")
     if report.more:
         render.err().print("there is more: ask with a higher --limit")
     for name in report.unheard:
-        render.err().print(f"the cluster {name} is unreachable: the list lacks its Jobs", markup=False)
+        render.err().print(f"the cluster {name} is unreachable: the list lacks its Jobs")

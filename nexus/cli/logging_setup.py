@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import ExcInfo, Processor
 
+from nexus.cli.plain import plain
 from nexus.config import Logging
 
 __all__ = ["configure"]
+
+
+def _plain(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """For a terminal; JSON escapes by itself."""
+    return {plain(key): plain(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _plain_traceback(output: TextIO, error: ExcInfo) -> None:
+    told = io.StringIO()
+    structlog.dev.plain_traceback(told, error)
+    output.write(plain(told.getvalue()))
 
 
 def configure(settings: Logging) -> None:
@@ -21,7 +36,10 @@ def configure(settings: Logging) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty()):
-        render: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        render: list[Processor] = [
+            _plain,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain_traceback),
+        ]
     else:
         render = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
     level = logging.getLevelNamesMapping()[settings.level.upper()]

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from nexus.cli.history import attempts, evidence_of, said
+from nexus.cli.plain import plain_json
+from nexus.cli.terminal import err, out, styled
 from nexus.domain.events import Evidence
 from nexus.domain.run import Stage
 
@@ -31,11 +32,9 @@ __all__ = [
     "show_runs",
     "show_why",
     "stage",
+    "styled",
     "table",
 ]
-
-_UNBOUNDED = 500
-"""Columns where nobody looks: what is piped into another program is not cut to the width of a screen."""
 
 _EVENTS = 5
 """The last that a cluster said; `nexus events` shows them all."""
@@ -48,17 +47,9 @@ _COLOURS = {
 }
 
 
-def out() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _UNBOUNDED, highlight=False, soft_wrap=False)
-
-
-def err() -> Console:
-    return Console(stderr=True, width=None if sys.stderr.isatty() else _UNBOUNDED, highlight=False)
-
-
 def emit(document: object) -> None:
     """One JSON document on a line of its own, seen at once by who reads a stream of them."""
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    sys.stdout.write(plain_json(msgspec.json.encode(document).decode()) + "\n")
     sys.stdout.flush()
 
 
@@ -75,8 +66,8 @@ def elapsed(span: timedelta) -> str:
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def stage(of: Stage) -> str:
-    return f"[{_COLOURS.get(of, 'red')}]{of.value}[/]"
+def stage(of: Stage) -> Text:
+    return styled(of.value, _COLOURS.get(of, "red"))
 
 
 def show(shown: Table) -> None:
@@ -105,11 +96,11 @@ def show_runs(runs: Sequence[RunView]) -> None:
         took = elapsed(run.ended_at - run.received_at) if run.ended_at else _state(run)
         shown.add_row(
             run.request_id,
-            escape(run.algorithm),
+            run.algorithm,
             stage(run.stage),
             instant(run.received_at),
             took,
-            escape(run.tag),
+            run.tag,
         )
     show(shown)
 
@@ -121,32 +112,34 @@ def _state(run: RunView) -> str:
 
 
 def show_run(run: RunView) -> None:
-    fields = {
+    fields: dict[str, str | Text] = {
         "run": run.request_id,
-        "algorithm": escape(run.algorithm),
-        "stage": stage(run.stage) if run.ended else f"{stage(run.stage)} ({run.state})",
-        "cluster": f"{escape(run.cluster)}, workgroup {escape(run.workgroup)}",
-        "unheard": f"[yellow]the cluster has not answered since {instant(run.unheard_since)}[/]"
+        "algorithm": run.algorithm,
+        "stage": stage(run.stage) if run.ended else Text.assemble(stage(run.stage), f" ({run.state})"),
+        "cluster": f"{run.cluster}, workgroup {run.workgroup}",
+        "unheard": styled(f"the cluster has not answered since {instant(run.unheard_since)}", "yellow")
         if run.unheard_since
         else "",
-        "tag": escape(run.tag),
-        "parent": f"{run.parent.request_id} of {escape(run.parent.algorithm_name)}" if run.parent else "",
+        "tag": run.tag,
+        "parent": f"{run.parent.request_id} of {run.parent.algorithm_name}" if run.parent else "",
         "dry run": "yes" if run.dry_run else "",
         "received": instant(run.received_at),
         "placed": instant(run.sent_at),
         "started": instant(run.started_at),
         "ended": instant(run.ended_at),
         "took": elapsed(run.ended_at - run.received_at) if run.ended_at else "",
-        "parked": f"until {instant(run.deferred_until)}: {escape(run.deferred_because)}"
+        "parked": f"until {instant(run.deferred_until)}: {run.deferred_because}"
         if run.deferred_until
         else "",
-        "result": escape(run.result_uri) or _no_result(run),
+        "result": run.result_uri or _no_result(run),
     }
     if run.stalled:
         fields |= {
-            "hangs in": f"[yellow]{escape(run.stalled.category)}[/] since {instant(run.stalled_since)}",
-            "details": escape(run.stalled.details),
-            "hint": f"[bold]{escape(run.stalled.hint)}[/]",
+            "hangs in": Text.assemble(
+                (run.stalled.category, "yellow"), f" since {instant(run.stalled_since)}"
+            ),
+            "details": run.stalled.details,
+            "hint": styled(run.stalled.hint, "bold"),
         }
     _show_fields(fields.items())
 
@@ -163,13 +156,13 @@ def show_why(run: RunView, events: Sequence[RunEvent]) -> None:
     evidence = evidence_of(events) or Evidence()
     _show_fields(
         [
-            ("category", escape(diagnosis.category)),
-            ("cause", f"[red]{escape(diagnosis.cause)}[/]" if diagnosis.cause else ""),
-            ("details", escape(diagnosis.details)),
-            ("hint", f"[bold]{escape(diagnosis.hint)}[/]" if diagnosis.hint else ""),
-            ("attempts", escape("\n".join(attempts(evidence)))),
-            ("events", escape("\n".join(evidence.events[-_EVENTS:]))),
-            ("evidence", escape(evidence.note)),
+            ("category", diagnosis.category),
+            ("cause", styled(diagnosis.cause, "red")),
+            ("details", diagnosis.details),
+            ("hint", styled(diagnosis.hint, "bold")),
+            ("attempts", "\n".join(attempts(evidence))),
+            ("events", "\n".join(evidence.events[-_EVENTS:])),
+            ("evidence", evidence.note),
         ]
     )
     show_log_tail(evidence)
@@ -177,20 +170,20 @@ def show_why(run: RunView, events: Sequence[RunEvent]) -> None:
 
 def show_log_tail(evidence: Evidence) -> None:
     if evidence.log_tail:
-        of = f"the log of {escape(evidence.log_of)}" if evidence.log_of else "its log"
-        out().print(f"\n[bold]the last lines of {of}[/]")
-        out().print(evidence.log_tail.rstrip("\n"), markup=False, soft_wrap=True)
+        of = f"the log of {evidence.log_of}" if evidence.log_of else "its log"
+        out().print("\n", styled(f"the last lines of {of}", "bold"), sep="")
+        out().print(evidence.log_tail.rstrip("\n"), soft_wrap=True)
 
 
 def show_events(events: Sequence[RunEvent]) -> None:
     shown = table("TIME", "EVENT", "SAID", widest="SAID")
     for event in events:
-        shown.add_row(instant(event.time), event.type, escape(said(event)))
+        shown.add_row(instant(event.time), event.type, said(event))
     show(shown)
     show_log_tail(evidence_of(events) or Evidence())
 
 
-def _show_fields(fields: Iterable[tuple[str, str]]) -> None:
+def _show_fields(fields: Iterable[tuple[str, str | Text]]) -> None:
     shown = Table(box=None, show_header=False, pad_edge=False)
     shown.add_column(style="dim", no_wrap=True, min_width=9)
     shown.add_column(overflow="fold")

@@ -137,19 +137,20 @@ def _ended(record: Record) -> RunEnded | None:
 
 
 def _show(record: Record, event: RunEnded, as_json: bool) -> None:
-    from rich.markup import escape
-
     from nexus.cli import render
 
     if as_json:
         render.emit(_cloud_event(record, event))
         return
-    said = event.result_uri or event.run_error_message
-    render.out().print(
-        f"{render.instant(event.at)}  {event.request_id}  {escape(event.algorithm)}  "
-        f"{render.stage(Stage(event.status))}  {escape(said)}",
-        soft_wrap=True,
+    said = " ".join((event.result_uri or event.run_error_message).split())  # one line for each run
+    columns = (
+        render.instant(event.at),
+        event.request_id,
+        event.algorithm,
+        render.stage(Stage(event.status)),
+        said,
     )
+    render.out().print(*columns, sep="  ", soft_wrap=True)
 
 
 def _cloud_event(record: Record, event: Event) -> dict[str, Any]:

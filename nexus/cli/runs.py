@@ -135,9 +135,8 @@ def cancel(
     if as_json:
         render.emit(run)
     elif before.ended or (run.ended and run.stage is not Stage.CANCELLED):
-        render.out().print(
-            f"{run.request_id} had ended before: {render.stage(run.stage)}; nothing was changed"
-        )
+        ended = render.stage(run.stage)
+        render.out().print(f"{run.request_id} had ended before: ", ended, "; nothing was changed", sep="")
     elif run.ended:
         render.out().print(f"{run.request_id} is cancelled")
     else:

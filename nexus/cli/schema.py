@@ -36,6 +36,6 @@ def schema(file: ConfigFile = None, as_json: Json = False) -> None:
     if as_json:
         render.emit({"keyspace": config.keyspace, "applied": applied})
     elif applied:
-        render.out().print(f"{config.keyspace}: applied {', '.join(applied)}", markup=False)
+        render.out().print(f"{config.keyspace}: applied {', '.join(applied)}")
     else:
-        render.out().print(f"{config.keyspace} is up to date", markup=False)
+        render.out().print(f"{config.keyspace} is up to date")

@@ -164,16 +164,15 @@ def _announce(url: str, templates: Templates, settings: Config, state: Path, as_
         render.emit(found)
         return
     out = render.out()
-    out.print(f"[bold]Nexus {__version__}[/] listens on {url}")
+    out.print(render.styled(f"Nexus {__version__}", "bold"), f"listens on {url}")
     out.print(f"  docs        {url}/docs")
-    out.print(f"  state       {state}", markup=False)
+    out.print(f"  state       {state}")
     if algorithms:
-        out.print(f"  algorithms  {', '.join(algorithms)}", markup=False)
-        out.print(f"  try         {_example(url, templates, algorithms)}", markup=False, soft_wrap=True)
+        out.print(f"  algorithms  {', '.join(algorithms)}")
+        out.print(f"  try         {_example(url, templates, algorithms)}", soft_wrap=True)
     else:
         out.print(
             f"  algorithms  none yet: put a NexusAlgorithmTemplate and its workgroup in {settings.templates.folder}",
-            markup=False,
             soft_wrap=True,
         )
 
@@ -208,7 +207,7 @@ def _role(role: str) -> Callable[..., None]:
         def announce(*_: object) -> None:
             # Not the external address, which all instances of a role share.
             at = f"http://{settings.http.host}:{settings.http.port}"
-            render.err().print(f"nexus {role} runs; its health is at {at}/livez", markup=False)
+            render.err().print(f"nexus {role} runs; its health is at {at}/livez")
 
         asyncio.run(serve(settings, None, [role], announce))
 

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from nexus.cli.options import DEFAULT_URL, Json, Url
+from nexus.cli.plain import plain
 from nexus.domain.duration import parse_duration
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import Parent
@@ -69,13 +70,13 @@ def run(
             parent=asked_by,
             dry_run=dry_run,
             key=key,
-            warn=lambda warning: render.err().print(f"warning: {warning}", markup=False),
+            warn=lambda warning: render.err().print(f"warning: {warning}"),
         )
         if no_wait:
             if as_json:
                 render.emit({"requestId": request_id})
             else:
-                sys.stdout.write(f"{request_id}\n")
+                sys.stdout.write(f"{plain(request_id)}\n")
             return
         if not as_json:
             render.err().print(f"accepted as {request_id}")

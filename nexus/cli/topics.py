@@ -57,13 +57,11 @@ def topics(
 
 
 def _show(findings: list[Finding]) -> None:
-    from rich.markup import escape
-
     from nexus.cli import render
 
     shown = render.table("TOPIC", "PARTITIONS", "STATE", "PROBLEM", widest="PROBLEM")
     for finding in findings:
         for number, problem in enumerate(finding.problems or ("",)):
             first = (finding.topic, str(finding.partitions), finding.state) if number == 0 else ("", "", "")
-            shown.add_row(*first, escape(problem))
+            shown.add_row(*first, problem)
     render.show(shown)
