@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from litestar import Litestar
+from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -19,7 +20,9 @@ from api.contract.submit import create_run
 from api.health import Health, health_routes
 from api.observability import Observed
 from api.openapi import openapi_routes
+from api.origins import Origins
 from api.own.runs import run_routes
+from api.paths import as_sent, decoded_parameters
 from api.problems import handle_error, handle_http_error, handle_nexus_error
 from api.services import Services
 from nexus import __version__
@@ -28,6 +31,7 @@ from nexus.domain.errors import NexusError
 __all__ = ["ROUTES", "create_app", "create_litestar"]
 
 _USUAL = BodyLimits()
+_ANY = Origins()
 
 ROUTES: dict[str, list[Any]] = {
     "api": [create_run, *result_routes, *change_routes, *payload_routes, *run_routes],
@@ -40,9 +44,10 @@ def create_app(roles: Collection[str], services: Services | None, health: Health
     """The ASGI application to serve. A process without a role of `ROUTES` answers for its health alone."""
     if services is None:
         return Observed(create_litestar([], Services, lambda: health, max_body=0))
-    return Observed(
-        create_litestar(roles, lambda: services, lambda: health, services.max_body, services.bodies)
+    app = create_litestar(
+        roles, lambda: services, lambda: health, services.max_body, services.bodies, services.origins
     )
+    return Observed(as_sent(app))
 
 
 def create_litestar(
@@ -51,6 +56,7 @@ def create_litestar(
     provide_health: Callable[..., Health],
     max_body: int,
     bodies: BodyLimits = _USUAL,
+    origins: Origins = _ANY,
 ) -> Litestar:
     """`max_body` is in bytes; the services and the health are provided at each request."""
     served = [route for role, routes in ROUTES.items() if role in roles for route in routes]
@@ -66,7 +72,8 @@ def create_litestar(
             Exception: handle_error,
         },
         request_max_body_size=max_body,
-        middleware=[Intake(bodies).around],
+        middleware=[origins.around, decoded_parameters, Intake(bodies).around],
+        cors_config=CORSConfig(allow_origins=sorted(origins.allowed)) if origins.allowed else None,
         openapi_config=OpenAPIConfig(title="Nexus", version=__version__, path="/_openapi", render_plugins=[]),
         signature_types=[Services, Health],
         logging_config=None,

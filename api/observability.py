@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uuid_utils
-from litestar import Litestar
 from litestar.enums import ScopeType
 from prometheus_client import Counter, Histogram
 
 if TYPE_CHECKING:
-    from litestar.types import HTTPScope, Message, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 __all__ = ["Observed"]
 
@@ -27,7 +26,7 @@ _SECONDS = Histogram("nexus_http_request_seconds", "Time to answer", ["method", 
 class Observed:
     """An ASGI application around another. It gives each request an id, its own or a new one, and says how it went."""
 
-    def __init__(self, app: Litestar) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

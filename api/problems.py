@@ -18,6 +18,7 @@ _PROBLEM_JSON = "application/problem+json"
 _CONTRACT = ("/algorithm", "/data")
 _TITLES = {
     400: "Bad request",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     408: "Request timeout",

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from api.bodies.intake import BodyLimits
+from api.origins import Origins
 from api.verdicts import Verdicts
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
@@ -42,5 +43,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     inline_limit: int
     max_body: int
     bodies: BodyLimits = BodyLimits()
+    origins: Origins = Origins()
     materializer: Materializer
     verdicts: Verdicts

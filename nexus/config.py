@@ -75,6 +75,8 @@ class Http(_Section, frozen=True):
     """The port that the server listens on."""
     external_url: str = ""
     """Scheme and host in payload URLs; empty: http with the host and port above."""
+    allowed_origins: str = ""
+    """Origins of web pages that may ask this server, such as `https://tools.example.com`, with commas between; its own is."""
     max_body: Size = Size(500 * 1024**2)
     """The largest body of a request, in bytes after inflation; a larger one is refused."""
     body_memory: Size = Size(128 * 1024**2)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from api.bodies.intake import BodyLimits
+from api.origins import Origins
 from api.services import Services
 from api.verdicts import Verdicts
 from nexus.backoff import retry
@@ -229,6 +230,11 @@ async def services(role: Role) -> Services:
         read_wait=config.http.read_wait,
         # Algorithms that read from S3 itself can read nothing that is not there.
         inline_limit=0 if config.s3.presign else config.payload.inline_limit,
+        origins=Origins.of(
+            config.http.host,
+            config.http.external_url,
+            filter(None, config.http.allowed_origins.split(",")),
+        ),
         max_body=config.http.max_body,
         bodies=BodyLimits(
             timeout=config.http.body_timeout.total_seconds(),
