@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,9 +108,19 @@ async def test_a_quota_is_no_verdict(cluster: KubernetesCluster, there: Namespac
     status = "/api/v1/namespaces/{}/resourcequotas/none/status"
     hard = {"hard": {"count/jobs.batch": "0"}, "used": {"count/jobs.batch": "0"}}
     await there.call("PATCH", status, {"status": hard}, "merge-patch+json")
-    with pytest.raises(Refused, match="exceeded quota") as refused:
+    async with asyncio.timeout(30):  # its admission learns of a quota by a watch
+        while (refused := await verdict(cluster)) is None:
+            await asyncio.sleep(0.05)
+    assert "exceeded quota" in refused.reason
+    assert not is_certain(refused)
+
+
+async def verdict(cluster: KubernetesCluster) -> Refused | None:
+    try:
         await cluster.judge(job(TEMPLATE, WORKGROUP))
-    assert not is_certain(refused.value)
+    except Refused as error:
+        return error
+    return None
 
 
 async def test_nothing_is_made(cluster: KubernetesCluster, there: Namespace) -> None:
