@@ -15,6 +15,7 @@ _PATIENCE = 3.0
 _GOOD_FOR = 1.0
 """Seconds that what a check found is answered again, however many ask."""
 
+_LOG = ("api", "receiver", "scheduler", "ledger", "supervisor", "watcher")
 _STORE = ("api", "receiver", "scheduler", "ledger", "supervisor")
 _CLUSTERS = ("scheduler", "watcher", "supervisor")
 
@@ -43,7 +44,11 @@ class Readiness:
             return self._found
 
     async def _look(self) -> list[str]:
-        checks = [self._line(self._roles, "append to the log", self._log)]
+        checks = []
+        if self._of(_LOG):
+            checks.append(self._line(_LOG, "append to the log", self._log))
+        if "controller" in self._roles:
+            checks.append(self._line(["controller"], "reach the cluster of the custom resources", self._home))
         if self._of(_STORE):
             checks.append(self._line(_STORE, "read the projections", self._store))
         if "api" in self._roles:
@@ -85,6 +90,11 @@ class Readiness:
 
     async def _payloads(self) -> str | None:
         await (await self._engines.payloads()).stored("", 1)
+        return None
+
+    async def _home(self) -> str | None:
+        home, _ = await self._engines.home()
+        await home.identity()
         return None
 
     def _cluster(self, name: str) -> Check:

@@ -194,7 +194,9 @@ class Connection:
 
     def _lost(self, error: Exception, method: Method, path: str) -> Unavailable:
         where = f"{self.name} at {self._access.host}"
-        what = f"{type(error).__name__}: {error}".removesuffix(": ")
+        # The words of the client hold the address of an object in memory.
+        said = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        what = f"{type(error).__name__}: {said}".removesuffix(": ")
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             return Unavailable(f"the cluster {where} cannot be reached ({what}): is its API server up?")
         lost = f"{method} {path} to the cluster {where} got no answer ({what})"

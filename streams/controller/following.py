@@ -37,6 +37,7 @@ class Following:
         self._changed = changed
         self._heard = heard
         self._lost = lost
+        self._told: dict[str, str] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -63,6 +64,7 @@ class Following:
         whole = True
         async with aclosing(self._objects.watch(kind)) as heard:
             async for some in heard:
+                self._told.pop(kind, None)
                 self._heard(kind)
                 if whole:
                     self._listed(kind, [each for each in some if isinstance(each, Object)])

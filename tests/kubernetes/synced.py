@@ -8,12 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from infra.services.kubernetes.beside import ClusterBeside
-from nexus.kubernetes.connection import Connection
-from nexus.kubernetes.credentials import from_kubeconfig
 from nexus.kubernetes.objects import KubernetesObjects
 from nexus.ports import Objects
 from streams.controller.controller import COMPARE_EVERY, Controller
@@ -46,25 +43,33 @@ class Clusters:
     def __init__(self, home: Namespace, shards: Mapping[str, Namespace]) -> None:
         self.home = home
         self.shards = shards
-        self.now = lambda: datetime.now(UTC)
+        self.later = timedelta(0)
+        """How much later it is for a controller."""
         self.opens: dict[str, Callable[[], Awaitable[Objects]]] = {
-            name: partial(_objects, name, there) for name, there in shards.items()
+            name: partial(_opened, KubernetesObjects(name, there.connection, there.name))
+            for name, there in shards.items()
         }
+        self.home_objects: Objects = KubernetesObjects("of the custom resources", home.connection, home.name)
+
+    def controller(
+        self, *, compare_every: timedelta = COMPARE_EVERY, removed: Sequence[str] = ()
+    ) -> Controller:
+        return Controller(
+            self.home_objects,
+            self.opens,
+            INSTALLATION,
+            removed=removed,
+            clock=lambda: datetime.now(UTC) + self.later,
+            monotonic=lambda: asyncio.get_running_loop().time() + self.later.total_seconds(),
+            chance=random.random,
+            compare_every=compare_every,
+        )
 
     @asynccontextmanager
     async def controlled(
         self, *, compare_every: timedelta = COMPARE_EVERY, removed: Sequence[str] = ()
     ) -> AsyncIterator[None]:
-        controller = Controller(
-            await _objects("home", self.home),
-            self.opens,
-            INSTALLATION,
-            removed=removed,
-            clock=self.now,
-            monotonic=asyncio.get_running_loop().time,
-            chance=random.random,
-            compare_every=compare_every,
-        )
+        controller = self.controller(compare_every=compare_every, removed=removed)
         running = asyncio.create_task(controller.run())
         try:
             yield
@@ -109,6 +114,16 @@ class Clusters:
 
         return await until(look)
 
+    async def unheard(self, name: str, shard: str) -> dict[str, Any]:
+        """The condition of a template for a shard that is away, once so much time has passed that it is worth a word."""
+
+        async def look() -> dict[str, Any] | None:
+            self.later += timedelta(seconds=1)
+            found = (await self.conditions(TEMPLATE, name)).get(f"SyncedTo-{shard}", {})
+            return found if found.get("reason") == "ClusterUnreachable" else None
+
+        return await until(look)
+
     async def conditions(self, kind: str, name: str) -> dict[str, Any]:
         found = await self.home.call("GET", at(kind, name))
         return {each["type"]: each for each in (found or {}).get("status", {}).get("conditions", [])}
@@ -147,16 +162,8 @@ async def put(there: Namespace, kind: str, name: str, body: Mapping[str, Any], *
     )
 
 
-async def _objects(name: str, there: Namespace) -> Objects:
-    return KubernetesObjects(name, there.connection, there.name)
-
-
-async def opened(name: str, kubeconfig: Path, there: Namespace, stack: AsyncExitStack) -> Objects:
-    """By a connection of its own."""
-    connection = Connection(name, from_kubeconfig(kubeconfig))
-    await connection.open()
-    stack.push_async_callback(connection.close)
-    return KubernetesObjects(name, connection, there.name)
+async def _opened(objects: Objects) -> Objects:
+    return objects
 
 
 @asynccontextmanager

@@ -47,4 +47,4 @@ class ClusterBeside(Kubernetes):
 
     @property
     def _etcd_port(self) -> int:
-        return self._other.ports["etcd"]
+        return self._other._etcd_port
