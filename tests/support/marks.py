@@ -20,6 +20,7 @@ _TOGETHER = (
     "outcomes",
     "state_of_session",
     "cassandra_schema",
+    "releases",
 )
 """Fixtures that are dear to make: the tests that take one run one after the other in the same process, and these
 groups begin first, in this order.

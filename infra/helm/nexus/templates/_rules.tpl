@@ -73,26 +73,26 @@
 {{- define "nexus.rules.syncing" -}}
 - apiGroups: [science.sneaksanddata.com]
   resources: [nexusalgorithmtemplates, nexusalgorithmworkgroups]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [science.sneaksanddata.com]
   resources: [nexusalgorithmtemplates/status, nexusalgorithmworkgroups/status]
   verbs: [patch]
 - apiGroups: [""]
   resources: [secrets, configmaps]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{/* What the controller does in a shard. */}}
 {{- define "nexus.rules.synced" -}}
 - apiGroups: [science.sneaksanddata.com]
   resources: [nexusalgorithmtemplates, nexusalgorithmworkgroups]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [secrets, configmaps]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 {{- end }}
 
 {{/* What the API and the schedulers of the `controller` release do in a shard. */}}

@@ -1,0 +1,103 @@
+"""The chart in each of its modes, installed on the real API server, whose pods kwok plays."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.helm import CHART, CRDS, SHAPES, Helm, settings
+
+__all__ = ["RELEASE", "Release", "installed"]
+
+RELEASE = "nexus"
+_ENFORCED = "pod-security.kubernetes.io/enforce"
+_OURS = "deployments,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,secrets,configmaps"
+
+
+class Release:
+    """One installation in a namespace of its own, where nothing but restricted pods is let in."""
+
+    def __init__(self, helm: Helm, kubeconfig: Path, mode: str) -> None:
+        self.helm = helm
+        self.kubeconfig = kubeconfig
+        self.mode = mode
+        self.namespace = f"test-{mode}-{uuid.uuid4().hex[:8]}"
+        self.said = ""
+
+    def install(self) -> None:
+        self.kubectl("create", "namespace", self.namespace)
+        self.kubectl("label", "namespace", self.namespace, f"{_ENFORCED}=restricted")
+        self.said = self.run("install", "--wait", "--timeout", "3m")
+
+    def upgrade(self) -> str:
+        return self.run("upgrade")
+
+    def run(self, action: str, *flags: str) -> str:
+        return self.helm.must(
+            action,
+            RELEASE,
+            CHART,
+            "--namespace",
+            self.namespace,
+            *flags,
+            *self._settings,
+            kubeconfig=self.kubeconfig,
+        )
+
+    def rendered(self) -> list[Any]:
+        """What Helm rendered for this namespace."""
+        return self.helm.template(SHAPES[self.mode], self.namespace)
+
+    def there(self) -> Mapping[str, tuple[str, Any]]:
+        """The version of each object; of one whose status moves on, that of what is wanted of it."""
+        found = json.loads(self.kubectl("get", _OURS, "-n", self.namespace, "-l", _label(), "-o", "json"))[
+            "items"
+        ]
+        return {
+            f"{thing['kind']}/{thing['metadata']['name']}": (
+                thing["metadata"]["uid"],
+                thing["metadata"].get("generation") or thing["metadata"]["resourceVersion"],
+            )
+            for thing in found
+        }
+
+    def kubectl(self, *arguments: str, given: str = "") -> str:
+        return self.helm.kubectl(self.kubeconfig, *arguments, given=given)
+
+    def remove(self) -> None:
+        self.helm.must(
+            "uninstall",
+            RELEASE,
+            "--namespace",
+            self.namespace,
+            "--ignore-not-found",
+            kubeconfig=self.kubeconfig,
+        )
+        self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+    @property
+    def _settings(self) -> list[str]:
+        return settings(SHAPES[self.mode])
+
+
+def _label() -> str:
+    return f"app.kubernetes.io/instance={RELEASE}"
+
+
+@contextmanager
+def installed(helm: Helm, kubeconfig: Path) -> Iterator[Mapping[str, Release]]:
+    """All modes side by side, after the definitions of their resources, by mode."""
+    definitions = ("upgrade", "--install", "--take-ownership", "--force-conflicts", "nexus-crd", CRDS)
+    helm.must(*definitions, kubeconfig=kubeconfig)
+    releases = {mode: Release(helm, kubeconfig, mode) for mode in SHAPES}
+    with ThreadPoolExecutor(len(releases)) as pool:
+        try:
+            list(pool.map(Release.install, releases.values()))
+            yield releases
+        finally:
+            list(pool.map(Release.remove, releases.values()))
