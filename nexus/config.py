@@ -87,8 +87,8 @@ class Http(_Section, frozen=True):
     """Where larger bodies wait; none: the state folder, or the system's folder for temporary files."""
     body_timeout: Span = Span(seconds=20)
     """How long a body may stop before its connection is closed; one slower than 16 KiB a second is cut off too."""
-    header_timeout: Span = Span(seconds=30)
-    """How long a connection may take for the header of its next request, idle time included."""
+    header_timeout: Span = Span(seconds=20)
+    """How long a connection may take for the header of its next request, idle time included, before it is closed."""
     max_connections: Count = 10_000
     """Connections that are held at a time, idle ones included; more wait until one of these is closed."""
     probe_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0

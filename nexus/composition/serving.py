@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
-
-from granian.constants import Interfaces
-from granian.server.embed import Server
 
 from api.app import ROUTES, create_app
 from api.health import Health
 from api.services import Services
 from nexus.composition import heap
 from nexus.composition.engines import Engines
+from nexus.composition.listening import check_address, connections, listening
 from nexus.composition.readiness import Readiness
 from nexus.composition.roles import INSTALLED, STREAMS, Role, Spawn, services
 from nexus.config import Config
-from nexus.domain.errors import ConfigError
 from nexus.embedded.state import StateFolder
 
 __all__ = ["ROLES", "serve"]
@@ -43,7 +38,8 @@ async def serve(
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _settle, finished, None)
-    _check_address(config)
+    check_address(config.http)
+    held = connections(config.http)
     async with AsyncExitStack() as engines_opened:
         if state is not None:
             engines_opened.enter_context(state.owned())
@@ -55,29 +51,13 @@ async def serve(
                     await start(role)
             asked = await services(role) if set(ROUTES) & set(roles) else None
             health = Health(role.problems, Readiness(engines, roles).problems)
-            server = Server(
-                create_app(roles, asked, health),
-                address=config.http.host,
-                port=config.http.port,
-                interface=Interfaces.ASGI,
-                log_enabled=False,
-            )
+            app = create_app(roles, asked, health)
+            probes = create_app([], None, health) if config.http.probe_port else None
             # New requests stop first; what was accepted is durable, and goes on at the next start.
-            async with _listening(server):
+            async with listening(app, probes, config.http, held):
                 heap.settle()
                 announce(engines.url, asked)
                 await finished
-
-
-@asynccontextmanager
-async def _listening(server: Server) -> AsyncIterator[None]:
-    serving = asyncio.create_task(server.serve())
-    try:
-        yield
-    finally:
-        server.stop()  # type: ignore[no-untyped-call]
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
 
 
 @asynccontextmanager
@@ -112,16 +92,3 @@ def _settle(finished: asyncio.Future[None], error: BaseException | None) -> None
         finished.set_result(None)
     else:
         finished.set_exception(error)
-
-
-def _check_address(config: Config) -> None:
-    """The server would only log that it cannot listen."""
-    with socket.socket(socket.AF_INET6 if ":" in config.http.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.http.host, config.http.port))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {config.http.host}:{config.http.port} ({error}): stop what listens there, "
-                "or choose another port with --port"
-            ) from None
