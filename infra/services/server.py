@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from infra.services.cache import cache_folder, exclusive
 from infra.services.errors import ServiceError
@@ -19,7 +20,8 @@ __all__ = ["Server", "free_ports"]
 # Below those that the system gives to clients, which would take the port of a server that is away for a moment; neither
 # are they ten thousand apart.
 _PORTS = range(11_000, 16_000)
-_given: set[int] = set()
+_given: dict[int, IO[str]] = {}
+"""With the lock that keeps each from other processes, which the kernel drops with this one."""
 
 
 class Server(ABC):
@@ -111,16 +113,32 @@ class Server(ABC):
 
 
 def free_ports(purposes: Mapping[str, int]) -> dict[str, int]:
-    """Ports that nothing uses, for a server beside the usual one; ten thousand above each is a port too, for SeaweedFS."""
+    """Ports that nothing uses, kept for this process as long as it lives; ten thousand above each is one too, for SeaweedFS."""
     return {purpose: _free_port() for purpose in purposes}
 
 
 def _free_port() -> int:
     while True:
         port = random.choice(_PORTS)  # noqa: S311 - nobody has to guess it
-        if port not in _given and all(map(_is_free, (port, port + 10_000))):
-            _given.add(port)
+        if port not in _given and _reserve(port):
             return port
+
+
+def _reserve(port: int) -> bool:
+    """Keep it for this process, also while nobody listens there because its server was killed."""
+    file = cache_folder() / "ports" / str(port)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return False
+    if not all(map(_is_free, (port, port + 10_000))):
+        lock.close()
+        return False
+    _given[port] = lock
+    return True
 
 
 def _is_free(port: int) -> bool:

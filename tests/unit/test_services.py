@@ -17,11 +17,11 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from infra.services import ServiceError, cassandra, kafka, kubernetes
+from infra.services import ServiceError, cassandra, kafka, kubernetes, server
 from infra.services.cache import installed
 from infra.services.lending import lent
 from infra.services.process import Component
-from infra.services.server import Server
+from infra.services.server import Server, free_ports
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 
@@ -212,3 +212,20 @@ def test_the_version_that_is_said_is_the_one_that_is_installed(module, file, pat
 def test_no_acknowledged_write_is_lost_by_a_crash_of_cassandra() -> None:
     settings = Path(cassandra.__file__).with_name("cassandra.yaml").read_text()
     assert "commitlog_sync: batch\n" in settings
+
+
+def test_a_port_that_was_given_is_given_to_no_other_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens there while its server is killed and starts again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(server, "_given", {})
+    port = free_ports({"http": 0})["http"]
+    asks = f"from infra.services.server import _reserve; raise SystemExit(_reserve({port}))"
+
+    def refused() -> bool:
+        return subprocess.run([sys.executable, "-c", asks], check=False).returncode == 0
+
+    assert refused()
+    server._given.clear()
+    assert not refused()
