@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.servers", "tests.support.marks"]
+pytest_plugins = ["tests.support.servers", "tests.support.own_servers", "tests.support.marks"]
 
 # No deadlines: how long one example takes says more about the machine than about the code.
 settings.register_profile("quick", deadline=None)

@@ -7,10 +7,12 @@ import asyncio
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.chaos.storm import storm
 from tests.chaos.targets import plan
+from tests.support.own_servers import OwnServers
 
 
 def main() -> int:
@@ -23,10 +25,14 @@ def main() -> int:
     given = parser.parse_args()
     end = time.monotonic() + given.minutes * 60
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="nexus-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nexus-chaos-") as folder, ExitStack() as stack:
+        servers = OwnServers(Path(folder, "servers"))
+        stack.callback(servers.stop)
+        servers.start()
         came = asyncio.run(
             storm(
-                Path(folder),
+                Path(folder, "nexus"),
+                servers,
                 given.seed,
                 plan(given.seed),
                 given.rate,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,8 @@ import httpx
 from tests.chaos.load import Load
 from tests.chaos.outcome import Outcome, outcome
 from tests.chaos.targets import ROLES, Hit, Targets
-from tests.e2e.installation import Algorithms, Installation, Servers, installed
+from tests.e2e.installation import Installation, installed
+from tests.support.own_servers import OwnServers
 
 __all__ = ["storm"]
 
@@ -37,6 +38,7 @@ _LOOK_AT_ALL = 5.0
 
 async def storm(
     folder: Path,
+    servers: OwnServers,
     seed: int,
     hits: Iterable[Hit],
     rate: float,
@@ -44,8 +46,8 @@ async def storm(
     tell: Callable[[str], None],
 ) -> Outcome:
     """Hits while `going_on`, under `rate` submissions a second. Raises AssertionError where Nexus does not get on by itself."""
-    async with _installed(folder) as (nexus, algorithms):
-        load, targets = Load(nexus, seed, rate, algorithms.reported), Targets(nexus)
+    async with installed(folder, servers.variables, *ROLES, **_SETTINGS) as (nexus, algorithms):
+        load, targets = Load(nexus, seed, rate, algorithms.reported), Targets(nexus, servers)
         submitting = asyncio.create_task(load.run())
         try:
             await _gets_on(nexus, load, 1)
@@ -62,17 +64,6 @@ async def storm(
         tell(f"{len(load.accepted):6d} accepted, calm")
         await _calm(nexus)
         return await outcome(nexus, algorithms, load.accepted)
-
-
-@asynccontextmanager
-async def _installed(folder: Path) -> AsyncIterator[tuple[Installation, Algorithms]]:
-    servers = Servers(folder / "servers")
-    try:
-        await servers.start()
-        async with installed(folder / "nexus", servers, *ROLES, **_SETTINGS) as there:
-            yield there
-    finally:
-        await servers.stop()
 
 
 async def _gets_on(nexus: Installation, load: Load, count: int) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from infra.services import Server
 from tests.e2e.installation import Installation
+from tests.support.own_servers import OwnServers
 
 __all__ = ["ROLES", "SERVERS", "Hit", "Targets", "plan"]
 
@@ -50,8 +51,9 @@ def plan(seed: int, pairs: int = 10) -> Iterator[Hit]:
 class Targets:
     """The processes behind the names, to be killed and started again."""
 
-    def __init__(self, nexus: Installation) -> None:
+    def __init__(self, nexus: Installation, servers: OwnServers) -> None:
         self._nexus = nexus
+        self._servers = servers
 
     async def hit(self, hit: Hit) -> None:
         """Returns when all of it runs again: servers first, because roles wait for them."""
@@ -78,14 +80,13 @@ class Targets:
         else:
             server, parts = self._server(name)
             await asyncio.to_thread(server.start, *parts)
-            if server is self._nexus.servers.kubernetes:
+            if server is self._servers.kubernetes:
                 # It plays the kubelet, and forgets pods that it was told of just before it was cut off.
                 await asyncio.to_thread(server.kill, "kwok")
                 await asyncio.to_thread(server.start, "kwok")
 
     def _server(self, name: str) -> tuple[Server, Sequence[str]]:
-        servers = self._nexus.servers
         if name in {"etcd", "apiserver"}:
-            return servers.kubernetes, [name]
-        server: Server = getattr(servers, name)
+            return self._servers.kubernetes, [name]
+        server: Server = getattr(self._servers, name)
         return server, []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.chaos.storm import storm
 from tests.chaos.targets import Hit
 
@@ -19,9 +17,8 @@ _RATE = 5.0
 """Submissions a second: what a small machine gets through with everything on it, so that all is soon calm."""
 
 
-@pytest.mark.servers("servers")
-async def test_a_short_storm(tmp_path):
-    came = await storm(tmp_path, 1, HITS, _RATE, lambda: True, print)
+async def test_a_short_storm(own_servers, tmp_path):
+    came = await storm(tmp_path, own_servers, 1, HITS, _RATE, lambda: True, print)
     assert came.clean, came
     assert came.ended.total() == came.accepted
     assert came.accepted > len(HITS) * 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -13,8 +13,7 @@ import httpx
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 
-from infra.services import S3, Cassandra, Kafka, Kubernetes, Server
-from infra.services.server import free_ports
+from nexus.config import load
 from nexus.domain.errors import NexusError
 from nexus.domain.observed import PodView
 from nexus.kubernetes.cluster import KubernetesCluster
@@ -23,11 +22,14 @@ from nexus.kubernetes.credentials import from_kubeconfig
 from nexus.ports import Change
 from tests.e2e.client import NexusClient
 from tests.e2e.nexus_process import NexusProcess
+from tests.support.cassandra import drop_keyspaces
 
 __all__ = [
+    "BUCKET",
     "Algorithms",
     "Installation",
-    "Servers",
+    "drop_namespace",
+    "drop_topics",
     "installed",
     "jobs_of",
     "make_bucket",
@@ -39,49 +41,29 @@ TEMPLATES = Path(__file__).parent / "kwok"
 BUCKET = "payloads"
 
 
-class Servers:
-    """Servers of our own, to be killed at will."""
-
-    def __init__(self, folder: Path) -> None:
-        self.kafka = Kafka(folder / "kafka", free_ports(Kafka.usual_ports))
-        self.cassandra = Cassandra(folder / "cassandra", free_ports(Cassandra.usual_ports))
-        self.s3 = S3(folder / "s3", free_ports(S3.usual_ports))
-        self.kubernetes = Kubernetes(folder / "kubernetes", free_ports(Kubernetes.usual_ports))
-
-    @property
-    def all(self) -> Sequence[Server]:
-        return self.kafka, self.cassandra, self.s3, self.kubernetes
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {name: value for server in self.all for name, value in server.variables.items()}
-
-    async def start(self) -> None:
-        await asyncio.gather(*(asyncio.to_thread(server.start) for server in self.all))
-
-    async def stop(self) -> None:
-        await asyncio.gather(*(asyncio.to_thread(server.stop) for server in self.all))
-
-
 class Installation(NexusClient):
-    """One Nexus with names of its own on the servers, but for its topics: there is one at a time."""
+    """One Nexus with names of its own on the servers, so that there may be others on them.
 
-    def __init__(self, folder: Path, servers: Servers, **settings: str) -> None:
+    `there` is how to reach the servers: the variables that `tests.support.servers` gives.
+    """
+
+    def __init__(self, folder: Path, there: Mapping[str, str], **settings: str) -> None:
         self.folder = folder
-        self.servers = servers
         self.name = f"t{uuid.uuid4().hex[:8]}"
-        there = servers.variables
+        self._there = there
         self.kubeconfig = Path(there["NEXUS_TEST_KUBECONFIG"])
         self.settings = {
             "kafka__servers": there["NEXUS_TEST_KAFKA"],
             "kafka__replicas": "1",
             "kafka__min_insync_replicas": "1",
+            "kafka__prefix": self.name,
             "cassandra__hosts": there["NEXUS_TEST_CASSANDRA"],
             "cassandra__keyspace": self.name,
             "s3__endpoint": there["NEXUS_TEST_S3"],
             "s3__access_key": there["NEXUS_TEST_S3_ACCESS_KEY"],
             "s3__secret_key": there["NEXUS_TEST_S3_SECRET_KEY"],
             "s3__bucket": BUCKET,
+            "s3__prefix": self.name,
             "kubernetes__kubeconfig": str(self.kubeconfig),
             "kubernetes__namespace": self.name,
             "cassandra__replicas": "1",
@@ -103,11 +85,12 @@ class Installation(NexusClient):
         return process
 
     async def prepare(self) -> None:
-        """Make everything that it expects to be there, and nothing that was there before."""
-        await self._forget_topics()
-        self.must("topics", "--development")
-        self.must("schema")
-        await make_bucket(self.servers.variables, BUCKET)
+        """Make everything that it expects to be there."""
+        await asyncio.gather(
+            asyncio.to_thread(self.must, "topics", "--development"),
+            asyncio.to_thread(self.must, "schema"),
+        )
+        await make_bucket(self._there, BUCKET)
         await make_namespace(self.kubeconfig, self.name)
 
     def must(self, *arguments: str) -> str:
@@ -140,20 +123,26 @@ class Installation(NexusClient):
             await process.http.aclose()
         await self.http.aclose()
 
-    async def _forget_topics(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings["kafka__servers"])
-        await admin.start()
-        try:
+    async def remove(self) -> None:
+        """Leave nothing behind that others on the same servers would carry along."""
+        await drop_topics(self.settings["kafka__servers"], self.name)
+        await drop_keyspaces(load(None, self.variables).cassandra, self.name)
+        await drop_namespace(self.kubeconfig, self.name)
 
-            async def there() -> list[str]:
-                return [name for name in await admin.list_topics() if name.startswith("nexus.")]
+    @property
+    def variables(self) -> dict[str, str]:
+        """Its configuration, as the environment of its processes."""
+        return {f"NEXUS__{key.upper()}": value for key, value in self.settings.items()}
 
-            if old := await there():
-                await admin.delete_topics(old)
-            while await there():
-                await asyncio.sleep(0.1)
-        finally:
-            await admin.close()
+
+async def drop_topics(servers: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        if mine := [name for name in await admin.list_topics() if name.startswith(f"{prefix}.")]:
+            await admin.delete_topics(mine)
+    finally:
+        await admin.close()
 
 
 async def make_bucket(there: Mapping[str, str], name: str) -> None:
@@ -166,7 +155,8 @@ async def make_bucket(there: Mapping[str, str], name: str) -> None:
         region_name="us-east-1",
     )
     async with client as s3:
-        if name not in [bucket["Name"] for bucket in (await s3.list_buckets())["Buckets"]]:
+        # Others may make it at the same time.
+        with suppress(s3.exceptions.BucketAlreadyExists, s3.exceptions.BucketAlreadyOwnedByYou):
             await s3.create_bucket(Bucket=name)
 
 
@@ -180,6 +170,13 @@ async def make_namespace(kubeconfig: Path, name: str) -> None:
     account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
     while (await connection.request("GET", account)).status != 200:
         await asyncio.sleep(0.05)
+    await connection.close()
+
+
+async def drop_namespace(kubeconfig: Path, name: str) -> None:
+    connection = Connection("standalone", from_kubeconfig(kubeconfig))
+    await connection.open()
+    await connection.request("DELETE", f"/api/v1/namespaces/{name}")
     await connection.close()
 
 
@@ -241,22 +238,23 @@ class Algorithms:
 
 
 @asynccontextmanager
-async def prepared(folder: Path, servers: Servers, **settings: str) -> AsyncIterator[Installation]:
+async def prepared(folder: Path, there: Mapping[str, str], **settings: str) -> AsyncIterator[Installation]:
     """A Nexus of which nothing runs yet."""
-    nexus = Installation(folder, servers, **settings)
+    nexus = Installation(folder, there, **settings)
     try:
         await nexus.prepare()
         yield nexus
     finally:
         await nexus.close()
+    await nexus.remove()
 
 
 @asynccontextmanager
 async def installed(
-    folder: Path, servers: Servers, *roles: str, **settings: str
+    folder: Path, there: Mapping[str, str], *roles: str, **settings: str
 ) -> AsyncIterator[tuple[Installation, Algorithms]]:
     """A Nexus with these roles, and the algorithms that it runs."""
-    async with prepared(folder, servers, **settings) as nexus:
+    async with prepared(folder, there, **settings) as nexus:
         await nexus.start(*roles)
         algorithms = Algorithms(nexus)
         playing = asyncio.create_task(algorithms.run())

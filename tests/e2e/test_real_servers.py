@@ -18,8 +18,6 @@ from infra.services import Kubernetes, Server
 from infra.services.server import free_ports
 from tests.e2e.installation import Algorithms, Installation, installed, jobs_of, make_namespace, prepared
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 ROLES = ("ledger", "watcher", "supervisor", "scheduler", "receiver", "api")
 SECONDS = 240.0
 
@@ -92,8 +90,8 @@ async def all_collected(nexus: Installation) -> None:
     await nexus.until_none(waiting, SECONDS)
 
 
-async def test_a_thousand_runs(servers, tmp_path):
-    async with installed(tmp_path, servers, *ROLES) as (nexus, algorithms):
+async def test_a_thousand_runs(there, tmp_path):
+    async with installed(tmp_path, there, *ROLES) as (nexus, algorithms):
         accepted = await submit(nexus, 1000)
         await all_ended(nexus, accepted)
         await one_job_each(nexus, algorithms, accepted)
@@ -103,10 +101,10 @@ async def test_a_thousand_runs(servers, tmp_path):
         await all_collected(nexus)
 
 
-async def test_killed_schedulers_and_ledgers(servers, tmp_path):
+async def test_killed_schedulers_and_ledgers(there, tmp_path):
     """One of two is killed under load. Its leftovers go ahead of younger requests."""
     roles = (*ROLES, "ledger-2", "scheduler-2")
-    async with installed(tmp_path, servers, *roles, throttle__rate="40", throttle__burst="10") as (
+    async with installed(tmp_path, there, *roles, throttle__rate="40", throttle__burst="10") as (
         nexus,
         algorithms,
     ):
@@ -122,20 +120,20 @@ async def test_killed_schedulers_and_ledgers(servers, tmp_path):
         assert set(half) <= first
 
 
-async def test_a_tree_across_two_clusters(servers, tmp_path):
+async def test_a_tree_across_two_clusters(there, tmp_path):
     """Its generations lie on two API servers by turns; the cancel reaches all, and leaves no Job on either."""
     second = Kubernetes(tmp_path / "second", free_ports(Kubernetes.usual_ports))
     await asyncio.to_thread(second.start)
     try:
         kubeconfigs = {
-            "standalone": Path(servers.kubernetes.variables["NEXUS_TEST_KUBECONFIG"]),
+            "standalone": Path(there["NEXUS_TEST_KUBECONFIG"]),
             "elsewhere": Path(second.variables["NEXUS_TEST_KUBECONFIG"]),
         }
         folder = tmp_path / "kubeconfigs"
         folder.mkdir()
         for cluster, kubeconfig in kubeconfigs.items():
             shutil.copy(kubeconfig, folder / f"{cluster}.kubeconfig")
-        async with prepared(tmp_path, servers, kubernetes__kubeconfig=str(folder)) as nexus:
+        async with prepared(tmp_path, there, kubernetes__kubeconfig=str(folder)) as nexus:
             await make_namespace(kubeconfigs["elsewhere"], nexus.name)
             await nexus.start(*ROLES)
             tree: list[str] = []
@@ -160,9 +158,9 @@ async def test_a_tree_across_two_clusters(servers, tmp_path):
         await asyncio.to_thread(second.stop)
 
 
-async def test_projections_are_made_anew_while_everything_goes_on(servers, tmp_path):
+async def test_projections_are_made_anew_while_everything_goes_on(there, tmp_path):
     """Into a fresh keyspace, beside the ledger of the old one; then all roles switch."""
-    async with installed(tmp_path, servers, *ROLES) as (nexus, algorithms):
+    async with installed(tmp_path, there, *ROLES) as (nexus, algorithms):
         before = await submit(nexus, 50)
         await all_ended(nexus, before)
         key = {"Idempotency-Key": "made before"}
@@ -185,10 +183,10 @@ async def test_projections_are_made_anew_while_everything_goes_on(servers, tmp_p
 
 
 @pytest.mark.parametrize("away", ["kafka", "cassandra", "s3", "kubernetes"])
-async def test_a_server_is_away(servers, tmp_path, away):
+async def test_a_server_is_away(own_servers, tmp_path, away):
     """Killed for twenty seconds under load: what was accepted is kept, and everything catches up by itself."""
-    server: Server = getattr(servers, away)
-    async with installed(tmp_path, servers, *ROLES) as (nexus, algorithms):
+    server: Server = getattr(own_servers, away)
+    async with installed(tmp_path, own_servers.variables, *ROLES) as (nexus, algorithms):
         submitting = asyncio.create_task(submit(nexus, 400))
         await nexus.until(lambda: _some_done(algorithms, 20))
         await asyncio.to_thread(server.kill)

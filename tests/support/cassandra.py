@@ -15,7 +15,7 @@ from nexus.cassandra.driver import Session
 from nexus.cassandra.run_store import CassandraRunStore
 from nexus.config import Cassandra
 
-__all__ = ["cassandra_session", "cassandra_store", "drop_keyspace", "fresh_keyspace", "now"]
+__all__ = ["cassandra_session", "cassandra_store", "drop_keyspace", "drop_keyspaces", "fresh_keyspace", "now"]
 
 _TABLES = ("checkpoints", "run_events", "payloads", "listings", "buckets", "progress", "claims")
 
@@ -31,6 +31,15 @@ async def fresh_keyspace(config: Cassandra) -> None:
 async def drop_keyspace(config: Cassandra) -> None:
     async with await connect(config, None) as session:
         await session.execute(f"DROP KEYSPACE {config.keyspace}")
+
+
+async def drop_keyspaces(config: Cassandra, prefix: str) -> None:
+    """Those whose names begin so."""
+    async with await connect(config, None) as session:
+        rows = await session.execute("SELECT keyspace_name FROM system_schema.keyspaces")
+        for name in sorted(row[0] for row in rows):
+            if name.startswith(prefix):
+                await session.execute(f"DROP KEYSPACE {name}")
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ __all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 _SLOW = {"chaos", "e2e"}
 """Folders whose tests start processes of Nexus."""
 _TOGETHER = (
-    "servers",
+    "own_servers",
     "lone_broker",
     "secure_kafka_server",
     "outcomes",

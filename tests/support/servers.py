@@ -60,7 +60,7 @@ FIXTURES = frozenset(
         "lone_broker",
         "s3_server",
         "secure_kafka_server",
-        "servers",
+        "own_servers",
     }
 )
 """The fixtures that start a server where none runs."""

@@ -13,16 +13,14 @@ from infra.services.lending import lent
 from infra.services.server import free_ports
 from nexus.config import Cassandra as CassandraConfig
 from nexus.config import Config, load
-from nexus.kubernetes.connection import Connection
-from nexus.kubernetes.credentials import from_kubeconfig
-from tests.e2e.installation import Installation, Servers
-from tests.support.cassandra import drop_keyspace
+from tests.e2e.installation import Installation
+from tests.support.own_servers import OwnServers
 
 __all__ = ["BenchServers", "Site", "apart", "running"]
 
 
-class BenchServers(Servers):
-    """Those that run on this machine, or are started for now. Kafka is our own: topics have the same names in every Nexus."""
+class BenchServers(OwnServers):
+    """Those that run on this machine, or are started for now. Kafka is our own, and empty: what is measured is its log."""
 
     def __init__(self, stack: ExitStack) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nexus-bench-")))
@@ -73,21 +71,20 @@ class Site(Installation):
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, servers: Servers, **settings: str) -> AsyncIterator[Site]:
+    async def opened(cls, servers: OwnServers, **settings: str) -> AsyncIterator[Site]:
         with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
-            site = cls(Path(folder), servers, **settings)
+            site = cls(Path(folder), servers.variables, **settings)
             try:
                 await site.prepare()
                 yield site
             finally:
                 await site.close()
-                await site._remove()
+                await site.remove()
 
     @property
     def config(self) -> Config:
         """That of its roles."""
-        variables = {f"NEXUS__{key.upper()}": value for key, value in self.settings.items()}
-        return load(None, variables)
+        return load(None, self.variables)
 
     @property
     def cassandra(self) -> CassandraConfig:
@@ -96,10 +93,3 @@ class Site(Installation):
     async def stop(self, name: str) -> None:
         """Let a role end, so that it can be started again."""
         self.processes[name].stop()
-
-    async def _remove(self) -> None:
-        await drop_keyspace(self.cassandra)
-        connection = Connection("bench", from_kubeconfig(self.kubeconfig))
-        await connection.open()
-        await connection.request("DELETE", f"/api/v1/namespaces/{self.name}")
-        await connection.close()
