@@ -244,6 +244,10 @@ class PayloadStore(Protocol):
 
     async def get(self, key: str) -> bytes | None: ...
 
+    async def part(self, key: str, start: int, size: int) -> bytes | None:
+        """Read at most so many bytes from `start` on, fewer at the end; None where there is no such payload."""
+        ...
+
     async def delete(self, key: str) -> None: ...
 
     async def stored(self, after: str, limit: int) -> list[StoredPayload]:

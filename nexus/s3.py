@@ -25,6 +25,7 @@ _CONNECTIONS = 64
 _LONGEST = timedelta(days=7)
 """What version 4 of the signature allows."""
 _ABSENT = {"404", "NoSuchKey"}
+_BEYOND = {"416", "InvalidRange"}
 
 
 class _Body(Protocol):
@@ -36,7 +37,7 @@ class _Client(Protocol):
 
     async def head_bucket(self, *, Bucket: str) -> object: ...  # noqa: N803 - S3's own names
     async def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> object: ...  # noqa: N803
-    async def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]: ...  # noqa: N803
+    async def get_object(self, **given: str) -> dict[str, Any]: ...
     async def delete_object(self, *, Bucket: str, Key: str) -> object: ...  # noqa: N803
     async def list_objects_v2(self, **given: Any) -> dict[str, Any]: ...
     async def create_multipart_upload(self, *, Bucket: str, Key: str) -> dict[str, Any]: ...  # noqa: N803
@@ -107,12 +108,21 @@ class S3PayloadStore:
         return self.address(key)
 
     async def get(self, key: str) -> bytes | None:
+        return await self._get(key)
+
+    async def part(self, key: str, start: int, size: int) -> bytes | None:
+        return await self._get(key, Range=f"bytes={start}-{start + size - 1}")
+
+    async def _get(self, key: str, **asked: str) -> bytes | None:
+        place = {"Bucket": self._settings.bucket, "Key": self._path(key)}
         async with self._asked(key):
             try:
-                found = await self._client.get_object(Bucket=self._settings.bucket, Key=self._path(key))
+                found = await self._client.get_object(**place | asked)
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
+                if _code(error) in _BEYOND:
+                    return b""
                 raise
             async with found["Body"] as body:
                 return await cast("_Body", body).read()

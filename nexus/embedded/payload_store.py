@@ -53,11 +53,23 @@ class FolderPayloadStore:
         except FileNotFoundError:
             return None
 
+    async def part(self, key: str, start: int, size: int) -> bytes | None:
+        try:
+            return await asyncio.to_thread(_part, self._root / key, start, size)
+        except FileNotFoundError:
+            return None
+
     async def delete(self, key: str) -> None:
         await asyncio.to_thread((self._root / key).unlink, missing_ok=True)
 
     async def stored(self, after: str, limit: int) -> list[StoredPayload]:
         return await asyncio.to_thread(lambda: list(islice(_beyond(self._root, after), limit)))
+
+
+def _part(path: Path, start: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
 
 
 def _beyond(root: Path, after: str) -> Iterator[StoredPayload]:

@@ -75,6 +75,15 @@ async def test_bytes_come_back_as_they_were(payloads, key):
     assert await payloads.get(key) == body
 
 
+async def test_a_part_is_read_by_itself(payloads, key):
+    await payloads.put(key, b"0123456789")
+    assert await payloads.part(key, 0, 4) == b"0123"
+    assert await payloads.part(key, 4, 3) == b"456"
+    assert await payloads.part(key, 8, 100) == b"89"
+    assert await payloads.part(key, 10, 1) == b""
+    assert await payloads.part(key + "x", 0, 1) is None
+
+
 async def test_a_body_of_many_parts_comes_back_as_it_was(payloads, key):
     body = bytes(range(251)) * 100_000
     await payloads.put(key, body)

@@ -221,6 +221,10 @@ class SimulatedPayloads:
     async def get(self, key: str) -> bytes | None:
         return await self._network.read("payloads", lambda: self._bodies.get(key, (None,))[0])
 
+    async def part(self, key: str, start: int, size: int) -> bytes | None:
+        body = await self.get(key)
+        return None if body is None else body[start : start + size]
+
     async def delete(self, key: str) -> None:
         await self._network.change("payloads", f"delete {key[-4:]}", lambda: self._bodies.pop(key, None))
 
