@@ -27,7 +27,7 @@ async def known_run(services: Services, request_id: str, algorithm: str | None =
         run = await services.store.get(request_id)
         if run is None and not caught_up:
             raise Unavailable(
-                "the projections are behind the log, so it cannot be told yet whether the run exists"
+                "the projections are behind the log, and it is not known yet whether the run exists: try again"
             )
     if run is None:
         raise NotFound(f"there is no run {request_id}")

@@ -330,7 +330,7 @@ class Garbage(_Section, frozen=True):
 
 
 class Grace(_Section, frozen=True):
-    """How long a run may hang in one thing before it is given up; `never` shows what it hangs in, and waits.
+    """How long one thing may stall a run before the run ends; with `never` the run shows what stalls it, and waits.
 
     docs/diagnosis.md names the categories of each.
     """

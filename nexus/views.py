@@ -17,7 +17,7 @@ __all__ = ["Accepted", "GarbageReport", "RunEvent", "RunEvents", "RunPage", "Run
 class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A run. `state` is finer than upstream's `stage`; times are UTC, null while unset.
 
-    `stalled` is what its Job hangs in; `diagnosis` is why it did not complete, once it has ended.
+    `stalled` is what stalls its Job; `diagnosis` is why it did not complete, once it has ended.
     """
 
     request_id: str

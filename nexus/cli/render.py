@@ -107,7 +107,7 @@ def show_runs(runs: Sequence[RunView]) -> None:
 
 def _state(run: RunView) -> str:
     if run.unheard_since:
-        return f"{run.state}, unheard since {instant(run.unheard_since)}"
+        return f"{run.state}, unreachable since {instant(run.unheard_since)}"
     return f"{run.state}: {run.stalled.category}" if run.stalled else run.state
 
 
@@ -117,7 +117,7 @@ def show_run(run: RunView) -> None:
         "algorithm": run.algorithm,
         "stage": stage(run.stage) if run.ended else Text.assemble(stage(run.stage), f" ({run.state})"),
         "cluster": f"{run.cluster}, workgroup {run.workgroup}",
-        "unheard": styled(f"the cluster has not answered since {instant(run.unheard_since)}", "yellow")
+        "unreachable": styled(f"the cluster has not answered since {instant(run.unheard_since)}", "yellow")
         if run.unheard_since
         else "",
         "tag": run.tag,
@@ -135,7 +135,7 @@ def show_run(run: RunView) -> None:
     }
     if run.stalled:
         fields |= {
-            "hangs in": Text.assemble(
+            "stalled by": Text.assemble(
                 (run.stalled.category, "yellow"), f" since {instant(run.stalled_since)}"
             ),
             "details": run.stalled.details,

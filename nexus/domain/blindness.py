@@ -69,7 +69,7 @@ NOT_HEARD = Ending(
     when="its cluster was unreachable until supervision.max_unreachable after the run's own deadline",
     ends_as=RunFailed,
     cause="The cluster that ran the algorithm has not been heard for too long.",
-    hint="Look whether the cluster is up and Nexus may reach it. What the run did there is not known: see to its "
+    hint="Check that the cluster is up and that Nexus reaches it. What the run did there is not known: look at its "
     "results before you submit it again.",
 )
 

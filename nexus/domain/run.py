@@ -76,7 +76,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of a run: its request, and what its facts made of it. Times are UTC, None while unset.
 
     `position` is the offset in `nexus.runs` of the last fact that was folded, -1 before the first.
-    `ended_by` is the id of the event that ended the run. `stalled` is what its Job hangs in, and `stalled_since` when
+    `ended_by` is the id of the event that ended the run. `stalled` is what stalls its Job, and `stalled_since` when
     that was first seen.
     """
 

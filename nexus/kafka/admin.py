@@ -60,7 +60,9 @@ class Admin:
     ) -> None:
         await self._client.close()
         if isinstance(error, KafkaError | TimeoutError):
-            raise OutcomeUnknown(f"Kafka at {self._servers} failed ({error}): do it again") from None
+            raise OutcomeUnknown(
+                f"Kafka at {self._servers} failed ({error}), and it is unknown what was done: run the command again"
+            ) from None
 
     async def brokers(self) -> int:
         return len((await self._client.describe_cluster())["brokers"])

@@ -23,7 +23,7 @@ async def commit(connection: Connection, group: str, offsets: Mapping[Partition,
         await consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()})
     except KafkaError as error:
         raise OutcomeUnknown(
-            f"the offsets of the group {group} may not be committed ({error}): do it again"
+            f"the offsets of the group {group} may not be committed ({error}): run the command again"
         ) from None
     finally:
         await consumer.stop()

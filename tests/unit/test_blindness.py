@@ -98,5 +98,5 @@ def test_the_command_line_tells_of_the_silence(capsys):
     assert "has not answered since 2026-01-02 03:05:45Z" in capsys.readouterr().out
     render.show_runs([silent, view()])
     first, second = capsys.readouterr().out.splitlines()[1:]
-    assert "running, unheard since 2026-01-02 03:05:45Z" in first
+    assert "running, unreachable since 2026-01-02 03:05:45Z" in first
     assert "unheard" not in second

@@ -35,7 +35,7 @@ REFUSALS = (
         category="AdmissionFailed",
         when="an admission webhook of the cluster does not answer",
         pattern=r"failed calling webhook|failed to call webhook",
-        hint="Whoever runs that webhook has to bring it back; then submit the run again.",
+        hint="Ask who runs that webhook to bring it back; then submit the run again.",
     ),
     Refusal(
         category="Forbidden",
@@ -80,7 +80,7 @@ PLACEMENT_DEADLINE = Ending(
     when="no Job could be made of it before placement.deadline: the cluster was full, away, or kept refusing",
     ends_as=RunSchedulingFailed,
     cause=LAUNCH.format("It could not be placed before its deadline. Last: <the cluster's last reason>"),
-    hint="Look at the last reason; submit again when it is mended, or raise placement.deadline.",
+    hint="Correct what the last reason names, and submit the run again; or raise placement.deadline.",
 )
 
 
