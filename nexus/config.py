@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from nexus.domain.addresses import without_credentials
 from nexus.domain.duration import format_duration, parse_duration
 from nexus.domain.errors import ConfigError, InvalidInput
 from nexus.domain.payload import DEFAULT_TENANT, LONGEST_KEY, SHORTEST_KEY
@@ -451,6 +452,8 @@ def shown(config: Config) -> dict[str, Any]:
     tree: dict[str, Any] = msgspec.to_builtins(config, enc_hook=_write)
     for section, key in _SECRETS:
         tree[section][key] = _HIDDEN if tree[section][key] else ""
+    for values in tree.values():
+        values |= {key: without_credentials(value) for key, value in values.items() if isinstance(value, str)}
     return tree
 
 
@@ -552,7 +555,7 @@ def _explained(
     key = path.rstrip("`")
     section, _, name = key.partition(".")
     value = tree.get(section, {}).get(name)
-    given = "" if value is None or (section, name) in _SECRETS else f" = {value!r}"
+    given = "" if value is None or (section, name) in _SECRETS else f" = {without_credentials(repr(value))}"
     return ConfigError(
         f"{key}{given}: {what} (from {sources.get(key, 'the configuration')}). Correct it and start again."
     )

@@ -340,7 +340,9 @@ class Cluster(Protocol):
         ...
 
     async def log_tail(self, pod: str, limit: int) -> str:
-        """Read the last `limit` bytes that the algorithm's container wrote; empty when there are none."""
+        """Read at most the last `limit` bytes that the algorithm's container wrote; empty when there are none. They begin with a
+        line, or with a character where lines are long.
+        """
         ...
 
     async def events(self, job: str) -> Sequence[str]:

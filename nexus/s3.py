@@ -12,6 +12,7 @@ from aiobotocore.session import get_session  # type: ignore[import-untyped]  # n
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # no py.typed
 
 from nexus.config import S3
+from nexus.domain.addresses import without_credentials
 from nexus.domain.duration import whole_seconds
 from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.events import RunRequested
@@ -163,7 +164,9 @@ class S3PayloadStore:
         except ClientError as error:
             self._refused(what, error)
         except (BotoCoreError, OSError) as error:
-            raise Unavailable(f"S3 at {self._where()} did not answer for {what} ({error})") from error
+            raise Unavailable(
+                f"S3 at {self._where()} did not answer for {what} ({without_credentials(str(error))})"
+            ) from error
 
     def _refused(self, what: str, error: ClientError) -> NoReturn:
         code = _code(error)
@@ -175,7 +178,7 @@ class S3PayloadStore:
         raise Unavailable(f"S3 at {self._where()} refused {what} ({code}: {error})") from error
 
     def _where(self) -> str:
-        return self._settings.endpoint or f"AWS {self._settings.region}"
+        return without_credentials(self._settings.endpoint) or f"AWS {self._settings.region}"
 
 
 class PresignedUrls:

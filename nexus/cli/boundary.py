@@ -41,8 +41,8 @@ class Boundary(TyperGroup):
         except sqlite3.Error as error:
             raise _told(
                 NexusError(
-                    f"a database in the state folder cannot be used ({error}): if it is the projections', "
-                    "`nexus rebuild` makes them anew from the log"
+                    f"a database in the state folder cannot be used ({error}): where it is the log, restore the folder from "
+                    "a back-up; where it is the projections, make them anew from the log with `nexus rebuild`"
                 )
             ) from None
         except (NexusError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nexus.domain.duration import parse_duration
+from nexus.domain.duration import is_duration, parse_duration
 from nexus.domain.errors import InvalidInput
 
 __all__ = [
@@ -50,12 +50,11 @@ def moment(option: str, text: str | None) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        try:
+        if is_duration(text):
             return datetime.now(UTC) - parse_duration(option, text)
-        except InvalidInput:
-            raise InvalidInput(
-                option, f"{text[:64]!r} is neither a time such as 2026-01-31T12:00:00Z nor a span such as 90m"
-            ) from None
+        raise InvalidInput(
+            option, f"{text[:64]!r} is neither a time such as 2026-01-31T12:00:00Z nor a span such as 90m"
+        ) from None
     if at.tzinfo is None:
         raise InvalidInput(option, f"{text!r} needs a time zone, such as {text}Z")
     return at

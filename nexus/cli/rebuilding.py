@@ -15,7 +15,7 @@ from nexus.cli.state import open_log
 from nexus.composition.engines import Engines
 from nexus.composition.provision import make_tables
 from nexus.config import Config, load
-from nexus.domain.errors import ConfigError, Unavailable
+from nexus.domain.errors import ConfigError, Damaged, Unavailable
 from nexus.embedded.group_commit import connect
 from nexus.embedded.private import sync_folder
 from nexus.embedded.run_store import SqliteRunStore
@@ -86,11 +86,11 @@ def _settle(database: Path) -> None:
     try:
         with closing(connect(database)) as damaged_or_not:
             damaged_or_not.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, Unavailable) as error:
         raise Unavailable(
             f"{database} cannot be written ({error}), and is kept: check the disk's space and permissions"
         ) from None
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, Damaged):
         pass  # it is damaged, and is made anew for that
     for file in _companions(database):
         file.unlink(missing_ok=True)

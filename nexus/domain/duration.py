@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from nexus.domain.errors import InvalidInput
 
-__all__ = ["format_duration", "parse_duration", "whole_seconds"]
+__all__ = ["format_duration", "is_duration", "parse_duration", "whole_seconds"]
 
 _MICRO = timedelta(microseconds=1)
 _UNITS = {
@@ -26,9 +26,14 @@ _WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 _LONGEST = timedelta(days=10 * 365)
 
 
+def is_duration(text: str) -> bool:
+    """Whether it is written like a span of time, however long."""
+    return bool(_WHOLE.fullmatch(text))
+
+
 def parse_duration(field: str, text: str) -> timedelta:
     """A span of time longer than zero and at most ten years, in microseconds; InvalidInput names the field otherwise."""
-    if not _WHOLE.fullmatch(text):
+    if not is_duration(text):
         raise InvalidInput(field, f"{text[:64]!r} is not a duration such as '24h' or '1h30m'")
     micros = sum((Decimal(number) * _UNITS[unit] for number, unit in _PART.findall(text)), Decimal(0))
     if not 0 < micros <= _LONGEST // _MICRO:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigError",
     "Conflict",
+    "Damaged",
     "InvalidInput",
     "NexusError",
     "NotFound",
@@ -33,6 +34,10 @@ class NotFound(NexusError):
 
 class Conflict(NexusError):
     """An `Idempotency-Key` was used before, with another body."""
+
+
+class Damaged(NexusError):
+    """A file that was kept cannot be read any more; the message says what it held, and how to go on."""
 
 
 class Unavailable(NexusError):

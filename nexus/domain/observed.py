@@ -99,7 +99,8 @@ class Terminated(_Shape, frozen=True):
     exit_code: int
     reason: str = ""
     message: str = ""
-    signal: int = 0
+    signal: int | None = None
+    """None where a cluster does not tell: Kubernetes shows a signal as an exit code beyond 128, as a program may too."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from nexus.domain.errors import InvalidInput, Unavailable
+from nexus.domain.errors import Damaged, InvalidInput, Unavailable
 from nexus.embedded.private import make_file
 
 __all__ = ["GroupCommit", "connect"]
@@ -24,6 +24,26 @@ def connect(path: Path) -> sqlite3.Connection:
     The file is made where it is missing; SQLite gives its companions the same mode.
     """
     make_file(path)
+    try:
+        return _connect(path)
+    except sqlite3.OperationalError as error:
+        raise Unavailable(
+            f"{path} cannot be opened ({error}): check the disk's space and permissions"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"{path} is damaged ({error}): {_REMEDIES.get(path.name, _RESTORE)}") from error
+
+
+_RESTORE = "stop Nexus, and restore the whole state folder from a back-up"
+_REMEDIES = {
+    "log.db": f"it is the event log, which cannot be made anew: {_RESTORE}",
+    "projections.db": "it holds the projections: stop Nexus, and make them anew from the log with `nexus rebuild`",
+    "claims.db": f"it holds the idempotency keys: {_RESTORE}, or remove the file, and no key is known any more",
+    "manifests.db": f"it holds the Jobs of the embedded cluster: {_RESTORE}",
+}
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

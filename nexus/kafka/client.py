@@ -28,6 +28,11 @@ def connection(kafka: Kafka) -> Connection:
     servers = [server.strip() for server in kafka.servers.split(",") if server.strip()]
     if not servers:
         raise ConfigError("kafka.servers is empty: name at least one broker as host:port")
+    if "@" in kafka.servers:  # the library would log it, and find no such host
+        raise ConfigError(
+            "kafka.servers holds a user or a password: put them into kafka.username and kafka.password, and name brokers "
+            "as host:port"
+        )
     arguments = Connection(bootstrap_servers=servers, security_protocol=kafka.security)
     if context := ssl_context(kafka):
         arguments["ssl_context"] = context

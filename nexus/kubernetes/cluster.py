@@ -13,6 +13,7 @@ from nexus.domain.errors import OutcomeUnknown, Refused, Unavailable
 from nexus.domain.events import DeletionPolicy
 from nexus.domain.job import encoded
 from nexus.domain.observed import JobView, PodView
+from nexus.domain.tail import tail as end_of
 from nexus.kubernetes.api import Page, path, read, read_all
 from nexus.kubernetes.connection import Connection, refusal, status
 from nexus.kubernetes.watch import watch
@@ -135,14 +136,14 @@ class KubernetesCluster(Cluster):
         try:
             async with self._connection.stream(log, _LOG_SILENCE) as pieces:
                 async for piece in pieces:
-                    tail = (tail + piece)[-limit:]
+                    tail = (tail + piece)[-limit - 1 :]
         except Refused as error:
             if error.status in {400, 404}:  # it has not started, or is gone
                 return ""
             raise Unavailable(
                 f"the log of {pod} on the cluster {self.name} cannot be read: {error}"
             ) from error
-        return tail.decode(errors="replace")
+        return end_of(tail, limit)
 
     async def events(self, job: str) -> Sequence[str]:
         """Also of pods that are gone, as long as the event of their creation is there."""

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from nexus.domain.bounds import cut
 from nexus.domain.errors import NexusError
 from nexus.domain.events import Evidence
 from nexus.domain.observed import ContainerState, ContainerStatus, Metadata, PodView
+from nexus.domain.tail import tail
 from nexus.ports import Cluster
 
 __all__ = ["gather"]
 
 _LOG_BYTES = 16 * 1024
+_CUT = "[... cut by Nexus: the log is longer ...]\n"
 _EVENTS = 50
 _PODS = 10
 _WORDS = 2048
@@ -28,7 +31,7 @@ async def gather(cluster: Cluster, job: str, pods: Sequence[PodView]) -> Evidenc
     """
     kept = tuple(_brief(pod) for pod in pods[-_PODS:])
     try:
-        events = tuple(said[:_WORDS] for said in (await cluster.events(job))[-_EVENTS:])
+        events = tuple(cut(said, _WORDS) for said in (await cluster.events(job))[-_EVENTS:])
         log_of, log_tail = await _last_log(cluster, pods)
     except NexusError as error:
         return Evidence(pods=kept, note=f"no events and no log, because {error}")
@@ -43,8 +46,10 @@ async def _last_log(cluster: Cluster, pods: Sequence[PodView]) -> tuple[str, str
     """Find the last attempt that has a log, and the end of that log."""
     started = [pod.metadata.name for pod in pods if pod.started_at]
     for name in reversed(started[-_LOGS_ASKED:]):
-        if tail := await cluster.log_tail(name, _LOG_BYTES):
-            return name, tail
+        # As much again is asked for, to know whether there was more.
+        if log := await cluster.log_tail(name, 2 * _LOG_BYTES):
+            whole = log.encode()
+            return name, log if len(whole) <= _LOG_BYTES else _CUT + tail(whole, _LOG_BYTES - len(_CUT))
     return "", ""
 
 
@@ -59,9 +64,9 @@ def _brief(pod: PodView) -> PodView:
     )
     status = replace(
         pod.status,
-        message=pod.status.message[:_WORDS],
+        message=cut(pod.status.message, _WORDS),
         conditions=tuple(
-            replace(condition, message=condition.message[:_WORDS]) for condition in pod.status.conditions
+            replace(condition, message=cut(condition.message, _WORDS)) for condition in pod.status.conditions
         ),
         init_container_statuses=tuple(map(_short, pod.status.init_container_statuses)),
         container_statuses=tuple(map(_short, pod.status.container_statuses)),
@@ -77,6 +82,6 @@ def _cut(state: ContainerState) -> ContainerState:
     waiting, ended = state.waiting, state.terminated
     return replace(
         state,
-        waiting=waiting and replace(waiting, message=waiting.message[:_WORDS]),
-        terminated=ended and replace(ended, message=ended.message[-_WORDS:]),
+        waiting=waiting and replace(waiting, message=cut(waiting.message, _WORDS)),
+        terminated=ended and replace(ended, message=cut(ended.message, _WORDS)),
     )

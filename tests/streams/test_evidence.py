@@ -72,3 +72,26 @@ async def test_it_fits_into_a_record_however_much_was_said(cluster):
     assert len(evidence.log_tail) == 16 * 1024
     assert (len(evidence.pods), len(evidence.events)) == (10, 50)
     assert len(encode_event(fact(EvidenceRecorded, evidence=evidence))) < 300_000
+
+
+STARTED = {
+    "containerStatuses": [
+        {"name": "main", "state": {"terminated": {"exitCode": 1, "startedAt": "2026-01-02T03:04:05Z"}}}
+    ]
+}
+
+
+@pytest.mark.parametrize(("lines", "cut"), [(1000, False), (1024, False), (1025, True), (50_000, True)])
+async def test_a_log_that_is_longer_than_its_evidence_is_marked_as_cut(cluster, lines, cut):
+    pods = [
+        pod_view(
+            f"{REQUEST_ID}-0", status={"phase": "Failed", "startTime": "2026-01-02T03:04:05Z", **STARTED}
+        )
+    ]
+    cluster._logs[pods[-1].metadata.name] = "".join(f"line {number:010}\n" for number in range(lines))
+    evidence = await gather(cluster, REQUEST_ID, pods)
+    first, *others = evidence.log_tail.splitlines()
+    assert (first == "[... cut by Nexus: the log is longer ...]") is cut
+    assert others[-1] == f"line {lines - 1:010}"
+    assert all(line.startswith("line ") for line in others)
+    assert len(evidence.log_tail.encode()) <= 16 * 1024

@@ -149,6 +149,8 @@ def test_a_role_alone_refuses_the_embedded_engines(role):
     [
         (["get", "nonsense"], ["requestId", "is not a UUID"]),
         (["list", "--since", "yesterday"], ["--since", "2026-01-31T12:00:00Z"]),
+        (["list", "--since", "9999999h"], ["--since", "9999999h", "between zero and ten years"]),
+        (["list", "--until", "0h"], ["--until", "between zero and ten years"]),
         (["list", "--until", "2026-01-31T12:00:00"], ["--until", "time zone", "2026-01-31T12:00:00Z"]),
         (["list", "--parent", "x"], ["is not a UUID"]),
         (["list", "--url", "here"], ["'here'", "http://127.0.0.1:8080"]),
@@ -467,6 +469,15 @@ def test_a_file_that_is_no_database_is_made_anew(folder):
     refused(nexus("verify", "--state", folder.root), 1, "not a database", "nexus rebuild")
     assert nexus("rebuild", "--state", folder.root).exit_code == 0
     assert nexus("verify", "--state", folder.root).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild", "replay", "results"])
+def test_a_damaged_log_is_named_as_the_log(folder, command):
+    arguments = ["--no-follow"] if command == "results" else []
+    shutil.copy(__file__, folder.log)
+    result = nexus(command, "--state", folder.root, *arguments)
+    refused(result, 1, str(folder.log), "is damaged", "event log", "restore", "back-up")
+    assert "nexus rebuild" not in result.stderr
 
 
 def test_the_audit_appends_nothing(folder):

@@ -361,7 +361,10 @@ def details(name: str) -> list[str]:
             "a crash",
             [
                 BACKOFF[1],
-                "The last container ended with exit code 139 (Error, SIGSEGV: an invalid memory reference)",
+                (
+                    "The last container ended with exit code 139 (Error, SIGSEGV: an invalid memory reference; "
+                    "or it is the program's own exit code)"
+                ),
             ],
         ),
         ("rejected by its node", [BACKOFF[1], "OutOfcpu: no cpu"]),
@@ -370,7 +373,10 @@ def details(name: str) -> list[str]:
             [
                 DEADLINE[1],
                 "2 attempts were seen.",
-                "The last container ended with exit code 143 (Error, SIGTERM: it was asked to stop)",
+                (
+                    "The last container ended with exit code 143 (Error, SIGTERM: it was asked to stop; "
+                    "or it is the program's own exit code)"
+                ),
             ],
         ),
         ("nodenotready", [BACKOFF[1], ": ".join(TAINTED)]),
@@ -384,6 +390,22 @@ def details(name: str) -> list[str]:
 )
 def test_the_details_are_the_cluster_s_own_words_and_what_the_pod_knows(name, lines):
     assert details(name) == lines
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_an_exit_code_that_is_known_to_be_its_own_is_no_signal(code):
+    seen = run_observed(pod(terminated(code, signal=0)), job=failed_job(BACKOFF))
+    end = diagnose(run_of(), seen, Evidence(pods=seen.pods), after(9))
+    assert end.diagnosis.category == "RetriesExhausted"
+    assert f"exit code {code} (Error)" in end.diagnosis.details
+    assert "SIG" not in end.diagnosis.details
+
+
+def test_a_signal_that_is_known_is_told_without_a_doubt():
+    seen = run_observed(pod(terminated(137, signal=9)), job=failed_job(BACKOFF))
+    end = diagnose(run_of(), seen, Evidence(pods=seen.pods), after(9))
+    assert end.diagnosis.category == "KilledBySignal"
+    assert "exit code 137 (Error, SIGKILL: it was killed)" in end.diagnosis.details
 
 
 # --- what only the cluster's events tell
@@ -455,6 +477,15 @@ def test_a_job_that_hangs_is_told_from_one_that_goes_on(pods, category):
     found = stall(run_of(), job(active=1), pods, ())
     assert (found.diagnosis.category if found else None) == category
     assert found is None or found.diagnosis.hint
+
+
+def test_who_waits_for_a_slot_is_told_of_slots_and_not_of_nodes():
+    events = (MADE, "FailedScheduling: every slot of this cluster is taken")
+    found = stall(run_of(), job(active=1), (pod(phase="Pending", startTime=None),), events)
+    assert (found.diagnosis.category, found.grace) == ("NotPlaced", "unschedulable")
+    assert "What lacked: a slot." in found.diagnosis.details
+    assert "cluster.slots" in found.diagnosis.hint
+    assert "node" not in found.diagnosis.hint
 
 
 def test_who_suspended_a_job_resumes_it():

@@ -233,6 +233,24 @@ async def test_what_cannot_be_executed(
     assert (pod.terminated.reason, pod.terminated.message) == ("StartError", message)
 
 
+@pytest.mark.parametrize(
+    ("script", "code", "signal"),
+    [
+        ("exit 143", 143, 0),
+        ("exit 137", 137, 0),
+        ("kill -TERM $$", 143, 15),
+        ("kill -KILL $$", 137, 9),
+        ("exit 3", 3, 0),
+    ],
+)
+async def test_an_exit_code_of_its_own_is_no_signal(
+    cluster: LocalCluster, script: str, code: int, signal: int
+) -> None:
+    _, (pod,) = await run(cluster, shell(script))
+    assert pod.terminated
+    assert (pod.terminated.exit_code, pod.terminated.signal) == (code, signal)
+
+
 async def test_what_a_command_leaves_behind_is_killed(cluster: LocalCluster, tmp_path: Path) -> None:
     view, _ = await run(cluster, shell(f"sleep 60 & echo $! > {tmp_path}/left"))
     assert view.condition("Complete")

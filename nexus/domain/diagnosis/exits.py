@@ -51,10 +51,10 @@ EXIT_CODES = {
 
 
 def signal_of(end: Terminated | None) -> Signal | None:
-    """The signal that ended a container, where it was one that is known."""
+    """The signal that ended a container, or may have where its cluster does not tell."""
     if end is None or end.exit_code == 0:
         return None
-    return SIGNALS.get(end.signal or end.exit_code - 128)
+    return SIGNALS.get(end.exit_code - 128 if end.signal is None else end.signal)
 
 
 def exit_words(end: Terminated | None) -> str:
@@ -63,6 +63,8 @@ def exit_words(end: Terminated | None) -> str:
         return ""
     signal = signal_of(end)
     by = f", {signal.name}: {signal.meaning}" if signal and end.reason == "Error" else ""
+    if by and end.signal is None:
+        by = f"{by}; or it is the program's own exit code"
     said = f": {end.message.strip()}" if end.message.strip() else ""
     return f"The last container ended with exit code {end.exit_code} ({end.reason}{by}){said}"
 

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-__all__ = ["LACKS", "Lack", "lacking", "placing_advice"]
+__all__ = ["LACKS", "SLOT_HINT", "Lack", "lacking", "no_slot", "placing_advice"]
 
 
 class Lack(msgspec.Struct, frozen=True):
@@ -16,6 +16,10 @@ class Lack(msgspec.Struct, frozen=True):
     what: str
     hint: str
 
+
+_NO_SLOT = "every slot of this cluster is taken"
+SLOT_HINT = "It starts when another run ends; raise cluster.slots where the machine can take more."
+"""For the embedded cluster, which has no nodes."""
 
 LACKS = (
     Lack(
@@ -62,11 +66,7 @@ LACKS = (
     Lack(
         r"no nodes available|0/0 nodes", "any node", "The cluster has no node: add nodes, or wait for them."
     ),
-    Lack(
-        r"every slot of this cluster is taken",
-        "a slot",
-        "It starts when another run ends; raise cluster.slots where the machine can take more.",
-    ),
+    Lack(_NO_SLOT, "a slot", SLOT_HINT),
 )
 
 
@@ -83,6 +83,11 @@ def lacking(message: str) -> list[str]:
     """What lacked, in a few words each: `cpu`, `memory`, `nvidia.com/gpu`."""
     # What preemption could not do is no reason why there is no room.
     return [what for what, _ in _found(message.partition("preemption:")[0])]
+
+
+def no_slot(message: str) -> bool:
+    """Whether it is the embedded cluster's, which has no nodes."""
+    return _NO_SLOT in message
 
 
 def placing_advice(message: str) -> str:

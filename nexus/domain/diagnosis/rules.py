@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from nexus.domain.diagnosis.ending import FATAL, NO_LAUNCH, TOO_LONG, Ending
 from nexus.domain.diagnosis.exits import exit_advice, exit_words, signal_of
-from nexus.domain.diagnosis.placing import lacking, placing_advice
+from nexus.domain.diagnosis.placing import SLOT_HINT, lacking, no_slot, placing_advice
 from nexus.domain.diagnosis.refusals import refusal_of
 from nexus.domain.diagnosis.sight import Sight
 from nexus.domain.events import RunDeadlineExceeded, RunFailed, RunSchedulingFailed
@@ -199,6 +199,18 @@ RULES: tuple[Rule, ...] = (
         details=lambda _: "The Job's controller has made no pod, and said nothing.",
         hint="Check that the cluster's controller manager runs.",
         grace="pod_create",
+    ),
+    Rule(
+        category="NotPlaced",
+        when="every slot of the embedded cluster is taken",
+        ends_as=RunSchedulingFailed,
+        applies=lambda sight: (
+            sight.last is not None and not sight.placed and _stuck(sight) and no_slot(sight.unplaced)
+        ),
+        cause=NO_LAUNCH,
+        details=_lacked,
+        hint=SLOT_HINT,
+        grace="unschedulable",
     ),
     Rule(
         category="NotPlaced",

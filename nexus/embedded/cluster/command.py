@@ -45,7 +45,7 @@ class Command:
             signal_group(self.pid, number)
 
     def poll(self) -> int | None:
-        """The exit code once the command has ended, 128 + n after signal n; what it left behind is killed."""
+        """The exit code once the command has ended, -n after signal n; what it left behind is killed."""
         if self._ended or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             return None
         return self._reap()
@@ -61,7 +61,7 @@ class Command:
         )  # before it is waited for: from then on the number may be another's
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self._ended = True
-        return code if code >= 0 else 128 - code
+        return code
 
 
 def _enter(directory: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from nexus.domain.tail import tail as end_of
+
 __all__ = ["tail", "termination_message"]
 
 _MESSAGE_BYTES = 2048
@@ -11,12 +13,12 @@ _MESSAGE_LINES = 80
 
 
 def tail(path: str, limit: int) -> str:
-    """The last `limit` bytes; empty when there is no such file."""
+    """At most the last `limit` bytes, from a line's beginning on; empty when there is no such file."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - the owner must start without pathlib
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - limit))
-            return file.read(limit).decode(errors="replace")
+            file.seek(max(0, size - limit - 1))
+            return end_of(file.read(limit + 1), limit)
     except FileNotFoundError:
         return ""
 

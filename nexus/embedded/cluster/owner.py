@@ -142,11 +142,12 @@ class _Owner:
         if code == 0:
             self._finish({"exitCode": 0, "reason": "Completed"}, started)
             return
-        reason, code = ("OOMKilled", 137) if out_of_memory else ("Error", code)
-        self._finish({"exitCode": code, "reason": reason, "message": termination_message(log)}, started)
+        reason, code = ("OOMKilled", -signal.SIGKILL) if out_of_memory else ("Error", code)
+        how = {"exitCode": code if code > 0 else 128 - code, "signal": max(-code, 0), "reason": reason}
+        self._finish(how | {"message": termination_message(log)}, started)
 
     def _watch(self, command: Command) -> tuple[int, bool]:
-        """The exit code, and whether the command was killed for its memory."""
+        """The exit code, -n after signal n, and whether the command was killed for its memory."""
         out_of_memory = False
         memory = self._order["memory"]
         look_at = None if memory is None else time.time() + _FIRST_LOOK
