@@ -27,13 +27,6 @@ SOON = timedelta(milliseconds=20)
 
 
 @pytest.fixture
-def installation(installation):
-    """Long enough after what the facts of the tests say has happened."""
-    installation.clock.advance(5)
-    return installation
-
-
-@pytest.fixture
 async def nexus(installation):
     """With a ledger, and a collector that follows."""
     installation.start_ledger()
@@ -186,12 +179,12 @@ async def test_a_blind_cluster_holds_up_the_sweep_of_no_other(nexus, blindness):
     await nexus.reaches(RUN, lambda run: run.ended)
     await nexus.placed(2)
     await nexus.say(cancelled(request_id=CHILD))
-    await collected(nexus, CHILD)
+    await collected(nexus, CHILD, passing=0.1)
     await nexus.consumed("collector", RUNS)
     assert (await nexus.store.get(RUN)).collected_at is None
     far.uid, far.away = identity, False
     nexus.clusters[ELSEWHERE] = far
-    assert (await collected(nexus)).by == "nexus"
+    assert (await collected(nexus, passing=0.1)).by == "nexus"
 
 
 # Linger
@@ -239,8 +232,8 @@ async def test_a_cancel_takes_the_children_along(nexus, policy):
     for run in (RUN, CHILD, run_id(3)):
         row = await nexus.reaches(run, lambda row: row.ended)
         assert (row.stage, row.cancellation_policy) == (Stage.CANCELLED, policy)
-    await collected(nexus)
-    await collected(nexus, CHILD)
+    await collected(nexus, passing=0.1)
+    await collected(nexus, CHILD, passing=0.1)
     assert nexus.cluster.jobs == {}
     assert nexus.cluster.deleted[0][2] == policy
 
@@ -274,7 +267,7 @@ async def test_every_generation_ends_in_the_words_of_the_cancel(nexus, policy):
 async def test_a_childs_evidence_is_kept_before_its_parents_job_takes_its_own_along(nexus, policy):
     await family(nexus)
     await nexus.say(cancelled(request_id=RUN, policy=policy))
-    await collected(nexus)
+    await collected(nexus, passing=0.1)
     assert [name for name, _, _ in nexus.cluster.deleted] == [CHILD, RUN]
     [kept, *_] = [each for each in await nexus.said(RUNS, CHILD) if isinstance(each, EvidenceRecorded)]
     assert kept.evidence.pods
@@ -332,8 +325,8 @@ async def test_a_parents_job_stays_while_a_child_goes_on(nexus, end):
     await stays(nexus)
     await nexus.say(completed(request_id=CHILD))
     nexus.cluster.end(CHILD, 0)
-    await collected(nexus)
-    await collected(nexus, CHILD)
+    await collected(nexus, passing=0.1)
+    await collected(nexus, CHILD, passing=0.1)
     assert nexus.cluster.jobs == {}
 
 
@@ -359,4 +352,4 @@ async def test_a_crash_after_the_deletion_says_it_at_the_next_start(installation
     await installation.reaches(RUN, lambda run: run.ended)
     await installation.cluster.delete(RUN, job.metadata.uid, "Background")
     installation.spawn(installation.collector().sweep(SOON))
-    assert (await collected(installation)).job_uid == job.metadata.uid
+    assert (await collected(installation, passing=0.1)).job_uid == job.metadata.uid
