@@ -33,4 +33,5 @@ def test_a_mutation_is_of_the_code_as_it_is(mutation):
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", QUICK, ids=lambda mutation: mutation.what)
 def test_the_first_seeds_catch_it(mutation, tmp_path):
-    assert 0 < catch(tmp_path / "tree", mutation).seeds <= 20
+    # The rarest of them shows in one seed of twelve; which one that is changes with every change of the code.
+    assert 0 < catch(tmp_path / "tree", mutation).seeds <= 100
