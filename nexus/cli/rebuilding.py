@@ -66,7 +66,7 @@ async def _rebuild_keyspace(settings: Config, into: str) -> int:
 
 async def _rebuild_file(folder: StateFolder, config: Path | None) -> int:
     """Of a Nexus that is stopped. A crash leaves the old projections, or the new; both are whole."""
-    fresh = folder.projections.with_name("projections.fresh.db")
+    fresh = folder.fresh_projections
     with folder.owned():
         async with open_log(folder.root, config) as log:
             _remove(fresh)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from nexus.domain.errors import Unavailable
-from nexus.embedded.private import make_folder, sync_folder
+from nexus.embedded.private import UNFINISHED, make_folder, make_unfinished, sync_folder
 from nexus.ports import StoredPayload
 
 __all__ = ["FolderPayloadStore"]
@@ -79,7 +78,7 @@ def _beyond(root: Path, after: str) -> Iterator[StoredPayload]:
             continue
         for file in sorted(folder.iterdir()):
             key = f"{folder.name}/{file.name}"
-            if key > after and not file.name.startswith("."):  # which is one that is being written
+            if key > after and not file.name.startswith(UNFINISHED):
                 try:
                     yield StoredPayload(key, datetime.fromtimestamp(file.stat().st_mtime, UTC))
                 except FileNotFoundError:
@@ -93,9 +92,8 @@ class _Unfinished:
         self._path = path
         make_folder(path.parent.parent)
         make_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        handle, self._name = make_unfinished(path.parent)
         self._file = os.fdopen(handle, "wb")
-        self._name = Path(name)
 
     def write(self, piece: bytes) -> None:
         self._file.write(piece)

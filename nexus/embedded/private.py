@@ -7,11 +7,22 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["create_whole", "make_file", "make_folder", "sync_folder", "tighten"]
+__all__ = [
+    "UNFINISHED",
+    "create_whole",
+    "make_file",
+    "make_folder",
+    "make_unfinished",
+    "sync_folder",
+    "tighten",
+]
 
 _FOLDER = 0o700
 _FILE = 0o600
 _OTHERS = 0o077
+
+UNFINISHED = ".unfinished-"
+"""How the names of files begin that are being written. The next owner of the state folder removes what a kill left."""
 
 
 def make_folder(path: Path) -> None:
@@ -28,9 +39,15 @@ def make_file(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE))
 
 
+def make_unfinished(folder: Path) -> tuple[int, Path]:
+    """A new file in it, open for writing, to be renamed once it is whole."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
+    return handle, Path(name)
+
+
 def create_whole(path: Path, content: bytes) -> None:
     """Make a file that survives a power cut from the first moment that it has this name. Raises FileExistsError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = make_unfinished(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -38,7 +55,7 @@ def create_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.link(temporary, path)
     finally:
-        Path(temporary).unlink()
+        temporary.unlink()
     sync_folder(path.parent)
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.payload import LONGEST_KEY, SHORTEST_KEY
-from nexus.embedded.private import create_whole, make_file, make_folder, tighten
+from nexus.embedded.private import UNFINISHED, create_whole, make_file, make_folder, tighten
 
 __all__ = ["StateFolder"]
 
@@ -26,6 +26,7 @@ class StateFolder:
         self.root = root.absolute()
         self.log = self.root / "log.db"
         self.projections = self.root / "projections.db"
+        self.fresh_projections = self.root / "projections.fresh.db"
         self.claims = self.root / "claims.db"
         self.payloads = self.root / "payloads"
         self.cluster = self.root / "cluster"
@@ -34,7 +35,7 @@ class StateFolder:
     def owned(self) -> Iterator[None]:
         """Make the folder where it is missing, and own it. Raises ConfigError when another process does.
 
-        What others may do with what it holds is taken away.
+        What others may do with what it holds is taken away, and what a kill left half-written is removed.
         """
         try:
             make_folder(self.root)
@@ -53,6 +54,7 @@ class StateFolder:
                     f"the state folder {self.root} is in use by another Nexus: stop that one, or name another folder with --state"
                 ) from None
             try:
+                self._sweep()
                 tighten(self.root)
             except OSError as error:
                 raise ConfigError(
@@ -60,6 +62,16 @@ class StateFolder:
                     "make it this user's, or name another folder with --state"
                 ) from None
             yield
+
+    def _sweep(self) -> None:
+        """Only an owner writes these, and this one has not begun."""
+        rebuilt = self.fresh_projections.name
+        for remains in (
+            *self.root.glob(f"{UNFINISHED}*"),
+            *self.root.glob(f"{rebuilt}*"),
+            *self.payloads.glob(f"*/{UNFINISHED}*"),
+        ):
+            remains.unlink(missing_ok=True)
 
     def _must_be_ours(self) -> None:
         """Before others are shut out: a folder that holds other things is theirs too."""

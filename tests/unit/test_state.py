@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import sqlite3
@@ -22,6 +23,7 @@ from nexus.embedded.cluster.statefile import read_state, write_state
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.embedded.group_commit import connect
 from nexus.embedded.payload_store import FolderPayloadStore
+from nexus.embedded.private import make_unfinished
 from nexus.embedded.run_store import SqliteRunStore
 from nexus.embedded.state import StateFolder
 from tests.unit.test_local_cluster import ended, shell
@@ -193,3 +195,43 @@ def test_projections_stay_where_their_write_ahead_log_cannot_be_folded_in(folder
         assert reader.execute("SELECT count(*) FROM kept").fetchone() == (1,)
     with closing(sqlite3.connect(path)) as later:
         assert later.execute("SELECT length(word) FROM kept").fetchone() == (100_000,)
+
+
+UPLOAD = """
+import asyncio, sys
+from pathlib import Path
+from nexus.embedded.payload_store import FolderPayloadStore
+
+async def pieces():
+    yield b"half of it"
+    print("begun", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(FolderPayloadStore(Path(sys.argv[1])).put_pieces("algorithm=a/b", pieces()))
+"""
+
+
+def test_what_a_killed_upload_left_is_no_payload_and_goes_at_the_next_start(folder: StateFolder) -> None:
+    with folder.owned():
+        asyncio.run(FolderPayloadStore(folder.payloads).put("algorithm=a/whole", b"{}"))
+    upload = subprocess.Popen([sys.executable, "-c", UPLOAD, str(folder.payloads)], stdout=subprocess.PIPE)
+    assert upload.stdout is not None
+    with upload.stdout:
+        assert upload.stdout.readline() == b"begun\n"
+    upload.kill()
+    upload.wait()
+    assert len(list(folder.payloads.glob("*/*"))) == 2
+    stored = asyncio.run(FolderPayloadStore(folder.payloads).stored("", 10))
+    assert [each.key for each in stored] == ["algorithm=a/whole"]
+    with folder.owned():
+        assert [file.name for file in folder.payloads.glob("*/*")] == ["whole"]
+
+
+def test_what_other_kills_left_goes_too_and_nothing_else(folder: StateFolder) -> None:
+    with folder.owned():
+        handle, _ = make_unfinished(folder.root)
+        os.close(handle)
+        for name in ("projections.fresh.db", "projections.fresh.db-wal", "projections.db", ".gitignore"):
+            (folder.root / name).touch()
+    with folder.owned():
+        assert {file.name for file in folder.root.iterdir()} == {"lock", "projections.db", ".gitignore"}
