@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,12 +16,14 @@ from nexus.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
-    from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 __all__ = ["BodyLimits", "Budget", "Incoming", "Intake", "incoming"]
 
 _SLOWEST = 16 * 1024
 """Bytes a second that a body must come with, once its first time-out is over."""
+_LINGER = 5.0
+"""Seconds for which the rest of a body is read that was refused."""
 _STATE = "nexus_incoming"
 
 
@@ -75,8 +78,14 @@ class Intake:
                 return
             coming = Incoming(self, receive, scope["headers"])
             scope["state"][_STATE] = coming
+
+            async def send_once_read(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    await coming.discard()
+                await send(message)
+
             try:
-                await app(scope, coming.receive, send)
+                await app(scope, coming.receive, send_once_read)
             finally:
                 coming.close()
 
@@ -122,6 +131,13 @@ class Incoming:
         self.intake.memory.give(self._in_memory)
         self._in_memory = 0
 
+    async def discard(self) -> None:
+        """Read what nobody wants: a connection that is closed while a client sends may lose the answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while self._more:
+                    self._see(await self._receive())
+
     def close(self) -> None:
         """Nobody holds any of it any more."""
         self.intake.memory.give(self._in_memory)
@@ -161,14 +177,19 @@ class Incoming:
             async with asyncio.timeout(left):
                 message = await self._receive()
         except TimeoutError:
+            self._more = False
             raise HTTPException(
                 status_code=408,
                 detail=f"the body stopped after {self._received} bytes, or came too slowly (http.body_timeout)",
                 headers={"Connection": "close"},
             ) from None
         self._waited += clock() - began
+        body = self._see(message)
         if message["type"] == "http.disconnect":
             raise ClientException("the body ended before it was whole, or its chunks are badly framed")
+        return body
+
+    def _see(self, message: Any) -> bytes:
         body = cast("bytes", message.get("body", b""))
         self._received += len(body)
         self._more = bool(message.get("more_body", False))
