@@ -14,7 +14,7 @@ from infra.services import ServiceError
 from tests.bench.embedded import accepts, jobs, queue, rebuild
 from tests.bench.real import accepts as real_accepts
 from tests.bench.real import jobs as real_jobs
-from tests.bench.real import kept, memory
+from tests.bench.real import kept, memory, sync
 from tests.bench.real import rebuild as real_rebuild
 from tests.bench.real.servers import BenchServers, running
 from tests.bench.report import Result, keep
@@ -34,6 +34,7 @@ REAL: dict[str, Callable[[BenchServers], Awaitable[Result]]] = {
     "real.jobs": real_jobs.measure,
     "real.rebuild": real_rebuild.measure,
     "real.memory": memory.measure,
+    "real.sync": sync.measure,
 }
 
 
