@@ -23,7 +23,8 @@ from streams.processor import Clock
 __all__ = ["COMPARE_EVERY", "Controller"]
 
 COMPARE_EVERY = timedelta(minutes=10)
-_WORKERS = 8
+_WORKERS = 16
+"""Each source has four writes in its own cluster, and one in each shard."""
 
 _log = structlog.get_logger(__name__)
 
@@ -122,16 +123,23 @@ class Controller:
         """The Events first: a status that is written is the end of it."""
         if not now_first:
             for notice in notices(key, source.status, after):
-                await self._home.record(key, source, notice, self._clock())
+                await self._record(key, source, notice)
         written = await self._home.set_status(key, source, after)
         if written is not None:
             self._take(key, written)
         return written is not None
 
+    async def _record(self, key: Key, source: Object, notice: Notice) -> None:
+        """An Event that is refused holds nothing up: the conditions say the same."""
+        try:
+            await self._home.record(key, source, notice, self._clock())
+        except Refused as error:
+            _log.warning("event_refused", kind=key.kind, object=key.name, problem=str(error))
+
     async def _let_go(self, key: Key, source: Object, given_up: list[str]) -> bool:
         for shard in given_up:
             text = f'Cluster "{shard}" was not heard for an hour: what it has of {key.kind} "{key.name}" goes when it is back'
-            await self._home.record(key, source, Notice("Warning", "ClusterGivenUp", text), self._clock())
+            await self._record(key, source, Notice("Warning", "ClusterGivenUp", text))
         kept = [each for each in source.metadata.finalizers if each != FINALIZER]
         return await self._finalizers(key, source, kept)
 
