@@ -26,7 +26,7 @@ __all__ = [
 
 SMALL_BODY = 1024 * 1024
 """Bytes that a cancel or a tag may have."""
-REPORT = 8 * 1024**2
+REPORT = 4 * 1024**2
 """Bytes that a report may have: its texts are cut, because a report must not be lost."""
 
 

@@ -52,7 +52,7 @@ async def complete_run(
     """Answers 202 once the report is durable, also for a run that has ended: the first report stands."""
     fact: RunCompleted | RunFailed | DeadLettered
     try:
-        completion = decoded(_completions, mended(body))
+        completion = _completion(body)
         run = await known_run(services, request_id)
         fact = _fact(services, algorithm, run.id, completion)
     except InvalidInput as error:
@@ -80,10 +80,21 @@ async def check_run(
     return Check(run.ended)
 
 
+def _completion(body: bytes) -> Completion:
+    """A report must not be lost for half a surrogate pair, as Python writes for a file name that is no UTF-8."""
+    try:
+        return decoded(_completions, body)
+    except InvalidInput:
+        return decoded(_completions, mended(body))
+
+
 def _fact(
     services: Services, algorithm: str, request_id: str, completion: Completion
 ) -> RunCompleted | RunFailed:
-    """Texts are cut rather than refused: a report must not be lost. Under another algorithm's name it becomes evidence: the fold lets only the run's own algorithm end it."""
+    """Texts are cut rather than refused. Under another algorithm's name it becomes evidence: the fold lets only the run's
+    own algorithm end it.
+    """
+    algorithm = _kept(algorithm, bounds.ALGORITHM)
     details = _kept(completion.error_details, bounds.ERROR_DETAILS)
     if completion.error_cause:
         diagnosis = Diagnosis(
@@ -109,7 +120,7 @@ def _kept(text: str | None, most: int) -> str:
 def _unknown(services: Services, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
     return DeadLettered(
         request_id=parse_request_id(request_id),
-        algorithm=algorithm,
+        algorithm=_kept(algorithm, bounds.ALGORITHM),
         at=services.clock(),
         topic="receiver",
         partition=-1,

@@ -16,10 +16,9 @@ __all__ = ["decoded", "mended"]
 
 T = TypeVar("T")
 
-_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_UNPAIRED = re.compile(rb"(?<!\\)((?:\\\\)*)(%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
-"""The escape of half a surrogate pair, after any number of escaped backslashes."""
+_D, _HIGH, _LOW = rb"\\u[dD]", rb"[89abAB][0-9a-fA-F]{2}", rb"[c-fC-F][0-9a-fA-F]{2}"
+_UNPAIRED = re.compile(_D + rb"(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _D + _LOW, _D + _HIGH + _D, _LOW))
+"""The escape of half a surrogate pair, where no backslash is itself escaped."""
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: Buffer, field: str = "") -> T:
@@ -38,14 +37,22 @@ def decoded(decoder: msgspec.json.Decoder[T], body: Buffer, field: str = "") -> 
 
 def mended(body: Buffer) -> bytes:
     """The body with U+FFFD, Unicode's replacement character, for each unpaired surrogate that it escapes."""
-    return _UNPAIRED.sub(rb"\1\\ufffd", body) if b"\\u" in bytes(body) else bytes(body)
+    return _UNPAIRED.sub(rb"\\ufffd", _hidden(body)).replace(_HIDDEN, rb"\\")
 
 
 def _unpaired(body: Buffer) -> str | None:
-    found = _UNPAIRED.search(body)
+    found = _UNPAIRED.search(_hidden(body))
     if found is None:
         return None
-    escape = found[2].decode()
+    escape = found[0].decode()
     return (
-        f"the JSON has the unpaired surrogate escape {escape} at byte {found.start(2)}: remove it, or pair it"
+        f"the JSON has the unpaired surrogate escape {escape} at byte {found.start()}: remove it, or pair it"
     )
+
+
+_HIDDEN = b"\x00\x00"
+"""Stands for an escaped backslash, in as many bytes; JSON has no NUL of its own."""
+
+
+def _hidden(body: Buffer) -> bytes:
+    return bytes(body).replace(rb"\\", _HIDDEN)

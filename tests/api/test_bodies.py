@@ -49,6 +49,7 @@ async def test_a_body_that_cannot_be_read_is_refused(api, path):
         (rb"\ud83d\ude00\uD800\u0041", rb"\uD800"),
         (rb"\\\udfff", rb"\udfff"),
         (rb"\ud800\ud800\udc00", rb"\ud800"),
+        (rb"\\ud83d\ude00", rb"\ude00"),
     ],
 )
 async def test_an_unpaired_surrogate_escape_is_named_with_its_place(api, text, named):

@@ -111,6 +111,16 @@ async def test_a_report_with_half_a_surrogate_pair_is_not_lost(api):
     assert diagnosis.details == "\N{GRINNING FACE} C:\\ud800"
 
 
+async def test_the_name_in_a_report_has_a_bound(api):
+    run = await api.submit()
+    for path in (run, run_id(9)):
+        answer = await api.http.post(f"/algorithm/v1/complete/{'x' * 5000}%00/requests/{path}", json={})
+        assert answer.status_code == 202
+    facts = await api.installation.said() + await api.installation.said(DEAD_LETTERS)
+    assert [len(fact.algorithm) for fact in facts] == [bounds.ALGORITHM, bounds.ALGORITHM]
+    assert not (await api.row(run)).ended
+
+
 async def test_a_report_of_nobody_fits_a_record(api):
     body = msgspec.json.encode({"errorDetails": "x" * 1_000_000})
     answer = await api.http.post(f"/algorithm/v1/complete/quick/requests/{run_id(9)}", content=body)

@@ -9,7 +9,7 @@ from api.own.runs import _view
 from nexus.cli.render import show_events, show_run, show_runs, show_why
 from nexus.domain.events import Event, Evidence, RunFailed, RunStalled, encode_event, event_id
 from nexus.views import RunEvent
-from tests.support.factories import diagnosis, fact, folded, job_created, pod_view
+from tests.support.factories import completed, diagnosis, fact, folded, job_created, pod_view
 
 STALLED = fact(
     RunStalled,
@@ -68,3 +68,20 @@ def test_a_failure_shows_why_what_was_tried_what_was_said_and_what_to_do(capsys:
     assert "Event3" not in shown
     show_events([event(FAILED)])
     assert "Event3: said" in capsys.readouterr().out
+
+
+def test_a_run_that_completed_shows_what_its_algorithm_said_beside_its_result(
+    capsys: pytest.CaptureFixture[str],
+):
+    said = completed(90, result_uri="", details="Traceback ...")
+    run = _view(folded(job_created(), said), None)
+    show_run(run)
+    show_why(run, [event(said)])
+    shown = capsys.readouterr().out
+    for words in ("none was reported", "Traceback ...", "errorDetails without an errorCause"):
+        assert words in shown
+    assert "cause  " not in shown
+    show_events([event(said)])
+    assert "without a result\nTraceback" in "\n".join(
+        line.split("RunCompleted")[-1].strip() for line in capsys.readouterr().out.splitlines()
+    )
