@@ -266,3 +266,20 @@ def test_the_notes_say_the_next_command(helm: Helm):
     )[2]
     assert "kubectl --namespace default wait deployment" in notes
     assert "nexus run ALGORITHM" in notes
+
+
+def test_probes_are_answered_on_a_port_that_others_cannot_fill(helm: Helm):
+    found = pods(helm.template(QUICKSTART))
+    served = [found[role] for role in ROLES if role in found]
+    assert served
+    for pod in served:
+        port = configured(pod).http.probe_port
+        assert {"name": "probes", "containerPort": port} in container(pod)["ports"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert container(pod)[probe]["httpGet"]["port"] == "probes"
+
+
+def test_large_bodies_have_room_and_do_not_evict_their_pod(helm: Helm):
+    for role, pod in pods(helm.template(QUICKSTART)).items():
+        tmp = next(volume for volume in pod["volumes"] if volume["name"] == "tmp")
+        assert tmp["emptyDir"] == ({} if role == "api" else {"sizeLimit": "256Mi"})

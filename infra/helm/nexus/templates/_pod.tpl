@@ -6,6 +6,8 @@
 {{- $variables := dict
     "NEXUS__KUBERNETES__NAMESPACE" (include "nexus.namespace" $root)
     "NEXUS__TEMPLATES__SOURCE" "kubernetes"
+    "NEXUS__HTTP__BODY_DISK" "2Gi"
+    "NEXUS__HTTP__PROBE_PORT" "8081"
     "NEXUS__HTTP__EXTERNAL_URL" (printf "http://%s.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
 {{- if not $root.Values.scheduler.config.kubeConfigPath -}}
 {{- $_ := set $variables "NEXUS__TEMPLATES__IN_CLUSTER" "true" -}}
@@ -49,6 +51,11 @@
 {{- end -}}
 {{- end -}}
 {{- toJson $variables -}}
+{{- end }}
+
+{{/* Where probes are answered, however many connections the other port holds. */}}
+{{- define "nexus.probePort" -}}
+{{- include "nexus.variables" . | fromJson | dig "NEXUS__HTTP__PROBE_PORT" "" -}}
 {{- end }}
 
 {{- define "nexus.env" -}}
@@ -126,8 +133,8 @@ securityContext:
 {{- end }}
 volumes:
   - name: tmp
-    emptyDir:
-      sizeLimit: 256Mi
+    {{- /* Large bodies wait here, as much of them as http.body_disk says: over a limit of its own the pod would be evicted. */}}
+    emptyDir: {{ ternary dict (dict "sizeLimit" "256Mi") (eq .role "api") | toJson }}
   {{- if eq .root.Values.mode "controller" }}
   - name: kubeconfigs
     projected:
