@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import ExcInfo, Processor
@@ -15,6 +16,18 @@ from nexus.cli.plain import plain
 from nexus.config import Logging
 
 __all__ = ["configure"]
+
+
+class _Lenient:
+    """Standard error. A log on a disk that is full loses lines; it does not end the role that wanted to write them."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def _plain(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -46,7 +59,7 @@ def configure(settings: Logging) -> None:
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lenient())),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -162,3 +163,28 @@ def test_log_lines_are_shown_and_not_obeyed(form: str, terminal: bool):
     colours = re.compile("\x1b\\[[0-9;]*m")
     assert not OBEYED.search(colours.sub("", said))
     assert "\x1b[2J" not in said
+
+
+FULL = """
+import resource, structlog
+from nexus.cli.logging_setup import configure
+from nexus.config import Logging
+
+configure(Logging(format="json"))
+structlog.get_logger().warning("before")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+structlog.get_logger().warning("on a full disk")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+structlog.get_logger().warning("after")
+print("goes on")
+"""
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path):
+    log = tmp_path / "log"
+    with log.open("wb") as errors:
+        done = subprocess.run([sys.executable, "-c", FULL], stdout=subprocess.PIPE, stderr=errors, check=True)
+    assert done.stdout == b"goes on\n"
+    said = log.read_text()
+    assert "before" in said
+    assert "after" in said
