@@ -104,7 +104,11 @@ class Incoming:
         self.intake = intake
         self._receive = receive
         self._encoding = ", ".join(
-            value.decode("latin-1").strip().lower() for name, value in headers if name == b"content-encoding"
+            [
+                value.decode("latin-1").strip().lower()
+                for name, value in headers
+                if name == b"content-encoding"
+            ]
         )
         self._gunzip: Gunzip | None = None
         self._more = True
@@ -133,6 +137,8 @@ class Incoming:
 
     async def discard(self) -> None:
         """Read what nobody wants: a connection that is closed while a client sends may lose the answer."""
+        if not self._more:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 while self._more:
