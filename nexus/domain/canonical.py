@@ -20,7 +20,7 @@ _SINGLE: tuple[object, ...] = (None, True, False, 0, "", ())
 
 
 class Canonical:
-    """For structs that omit defaults, as their first base."""
+    """The first base of a struct that omits a default of which there may be an equal: a word, a section, an enumeration's."""
 
     __slots__ = ()
 

@@ -69,7 +69,7 @@ NO_PAYLOAD = msgspec.Raw()
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Part(Canonical, msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     pass
 
 
@@ -116,7 +116,6 @@ class Evidence(_Part, frozen=True):
 
 
 class _Event(
-    Canonical,
     msgspec.Struct,
     frozen=True,
     kw_only=True,
@@ -138,7 +137,7 @@ class _Event(
     at: Moment
 
 
-class RunRequested(_Event, frozen=True):
+class RunRequested(Canonical, _Event, frozen=True):
     """A client submitted a run. Holds all that is needed to run it, today or again in a year."""
 
     unsaid = {"payload": NO_PAYLOAD}  # its hash and size are part of the identity; the row does not hold it
@@ -259,7 +258,7 @@ class RunSchedulingFailed(_Event, frozen=True):
     evidence: Evidence | None = None
 
 
-class RunCancelled(_Event, frozen=True):
+class RunCancelled(Canonical, _Event, frozen=True):
     """Somebody cancelled the run, or its parent: then reason, initiator and policy are those of that cancel."""
 
     reason: str = ""
@@ -275,7 +274,7 @@ class EvidenceRecorded(_Event, frozen=True):
     evidence: Evidence
 
 
-class JobCollected(_Event, frozen=True):
+class JobCollected(Canonical, _Event, frozen=True):
     """The Job is deleted. `by` tells whether Nexus did it, or found it done."""
 
     job_uid: str

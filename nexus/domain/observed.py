@@ -15,7 +15,7 @@ from nexus.domain.canonical import Canonical
 __all__ = ["NODE_LOST", "ContainerState", "ContainerStatus", "JobView", "PodView", "Terminated"]
 
 
-class _Shape(Canonical, msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     pass
 
 
@@ -63,7 +63,7 @@ def _true(conditions: Iterable[Condition], kind: str) -> Condition | None:
     return next((c for c in conditions if c.type == kind and c.status == "True"), None)
 
 
-class JobView(_Shape, frozen=True):
+class JobView(Canonical, _Shape, frozen=True):
     metadata: Metadata
     status: JobStatus = JobStatus()
 
@@ -116,14 +116,14 @@ class ContainerState(_Shape, frozen=True):
     terminated: Terminated | None = None
 
 
-class ContainerStatus(_Shape, frozen=True):
+class ContainerStatus(Canonical, _Shape, frozen=True):
     name: str = ""
     state: ContainerState = ContainerState()
     last_state: ContainerState = ContainerState()
     restart_count: int = 0
 
 
-class PodStatus(_Shape, frozen=True):
+class PodStatus(Canonical, _Shape, frozen=True):
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
@@ -133,7 +133,7 @@ class PodStatus(_Shape, frozen=True):
     start_time: datetime | None = None
 
 
-class PodView(_Shape, frozen=True):
+class PodView(Canonical, _Shape, frozen=True):
     metadata: Metadata
     status: PodStatus = PodStatus()
 

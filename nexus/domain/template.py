@@ -30,7 +30,7 @@ _UNQUOTED = {f"Expected `str`, got `{kind}`" for kind in ("int", "float", "bool"
 """What YAML reads of `versionTag: 1.10`."""
 
 
-class _Section(Canonical, msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class _Section(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A part of a manifest. Unknown members are dropped, as a CRD prunes them."""
 
 
@@ -83,7 +83,7 @@ class PayloadConfiguration(_Section, frozen=True):
     payload_serialization_mode: str = ""
 
 
-class AlgorithmSpec(_Section, frozen=True):
+class AlgorithmSpec(Canonical, _Section, frozen=True):
     """The `spec` of a NexusAlgorithmTemplate. Every section may be missing: overrides name only what they change."""
 
     container: Container = Container()

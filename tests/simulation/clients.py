@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from nexus.domain.events import DeletionPolicy
 from tests.simulation.chance import Chance
 from tests.simulation.http import Answer, Http
 from tests.simulation.installation import INLINE, Installation
@@ -14,7 +15,7 @@ from tests.simulation.templates import ALGORITHMS
 
 __all__ = ["Clients"]
 
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = tuple(DeletionPolicy)
 
 
 class Clients:
