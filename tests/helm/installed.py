@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.helm import CHART, CRDS, SHAPES, Helm, settings
 
-__all__ = ["RELEASE", "Release", "installed"]
+__all__ = ["RELEASE", "Release", "definitions", "installed"]
 
 RELEASE = "nexus"
 _ENFORCED = "pod-security.kubernetes.io/enforce"
@@ -20,18 +20,28 @@ _OURS = "deployments,services,serviceaccounts,roles,rolebindings,poddisruptionbu
 
 
 class Release:
-    """One installation in a namespace of its own, where nothing but restricted pods is let in."""
+    """One installation in a namespace of its own, where only pods that keep a standard are let in."""
 
-    def __init__(self, helm: Helm, kubeconfig: Path, mode: str) -> None:
+    def __init__(
+        self,
+        helm: Helm,
+        kubeconfig: Path,
+        mode: str,
+        values: Mapping[str, str] | None = None,
+        enforced: str = "restricted",
+    ) -> None:
         self.helm = helm
         self.kubeconfig = kubeconfig
-        self.mode = mode
+        self.values = values or SHAPES[mode]
+        self._enforced = enforced
         self.namespace = f"test-{mode}-{uuid.uuid4().hex[:8]}"
         self.said = ""
 
-    def install(self) -> None:
+    def make_namespace(self) -> None:
         self.kubectl("create", "namespace", self.namespace)
-        self.kubectl("label", "namespace", self.namespace, f"{_ENFORCED}=restricted")
+        self.kubectl("label", "namespace", self.namespace, f"{_ENFORCED}={self._enforced}")
+
+    def install(self) -> None:
         self.said = self.run("install", "--wait", "--timeout", "3m")
 
     def upgrade(self) -> str:
@@ -51,7 +61,7 @@ class Release:
 
     def rendered(self) -> list[Any]:
         """What Helm rendered for this namespace."""
-        return self.helm.template(SHAPES[self.mode], self.namespace)
+        return self.helm.template(self.values, self.namespace)
 
     def there(self) -> Mapping[str, tuple[str, Any]]:
         """The version of each object; of one whose status moves on, that of what is wanted of it."""
@@ -82,21 +92,27 @@ class Release:
 
     @property
     def _settings(self) -> list[str]:
-        return settings(SHAPES[self.mode])
+        return settings(self.values)
 
 
 def _label() -> str:
     return f"app.kubernetes.io/instance={RELEASE}"
 
 
+def definitions(helm: Helm, kubeconfig: Path) -> None:
+    """Install those of the custom resources, whoever has done so before."""
+    flags = ("--install", "--take-ownership", "--force-conflicts")
+    helm.must("upgrade", *flags, "nexus-crd", CRDS, kubeconfig=kubeconfig)
+
+
 @contextmanager
 def installed(helm: Helm, kubeconfig: Path) -> Iterator[Mapping[str, Release]]:
     """All modes side by side, after the definitions of their resources, by mode."""
-    definitions = ("upgrade", "--install", "--take-ownership", "--force-conflicts", "nexus-crd", CRDS)
-    helm.must(*definitions, kubeconfig=kubeconfig)
+    definitions(helm, kubeconfig)
     releases = {mode: Release(helm, kubeconfig, mode) for mode in SHAPES}
     with ThreadPoolExecutor(len(releases)) as pool:
         try:
+            list(pool.map(Release.make_namespace, releases.values()))
             list(pool.map(Release.install, releases.values()))
             yield releases
         finally:
