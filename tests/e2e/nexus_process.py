@@ -52,7 +52,8 @@ class NexusProcess(NexusClient):
         await self.ready()
 
     async def ready(self) -> None:
-        await self.until(self._ready)
+        """However many start at once on a small machine: one that has ended is noticed at once."""
+        await self.until(self._ready, seconds=240)
 
     def launch(self) -> None:
         """Start it, and do not wait until it is ready."""
