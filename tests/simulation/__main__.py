@@ -9,8 +9,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import structlog
 
@@ -20,12 +21,15 @@ from tests.simulation.simulation import Outcome, simulate
 _CHUNK = 25
 
 
-def main() -> int:
+Simulate = Callable[[int], Outcome]
+
+
+def main(module: str, simulate: Simulate) -> int:
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets of strings is part of what a seed decides.
         os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=__doc__)
     parser.add_argument("--seed", type=int, help="run this one, and print its schedule")
     parser.add_argument("--seeds", type=int, default=0, help="run so many")
     parser.add_argument(
@@ -42,8 +46,8 @@ def main() -> int:
     chosen = [*seeds.kept()] if arguments.kept else []
     first = seeds.first_of_the_tree() if arguments.first is None else arguments.first
     if arguments.until_broken:
-        return _search(range(first, first + arguments.seeds))
-    return _report_all([*chosen, *range(first, first + arguments.seeds)])
+        return _search(simulate, range(first, first + arguments.seeds))
+    return _report_all(simulate, [*chosen, *range(first, first + arguments.seeds)])
 
 
 def _report_one(outcome: Outcome) -> int:
@@ -54,7 +58,7 @@ def _report_one(outcome: Outcome) -> int:
     return bool(outcome.broken)
 
 
-def _search(chosen: Iterable[int]) -> int:
+def _search(simulate: Simulate, chosen: Iterable[int]) -> int:
     _prepare()
     for seed in chosen:
         if (outcome := simulate(seed)).broken:
@@ -65,12 +69,12 @@ def _search(chosen: Iterable[int]) -> int:
     return 0
 
 
-def _report_all(chosen: list[int]) -> int:
+def _report_all(simulate: Simulate, chosen: list[int]) -> int:
     injected: Counter[str] = Counter()
     failed: list[int] = []
     runs = 0
     began = time.monotonic()
-    for outcome in _run(chosen):
+    for outcome in _run(simulate, chosen):
         injected += outcome.injected
         runs += outcome.runs
         if outcome.broken:
@@ -92,7 +96,7 @@ def _print_broken(outcome: Outcome) -> None:
     for what in outcome.broken:
         print(f"BROKEN by seed {outcome.seed}: {what}")
     if outcome.broken:
-        print(f"To see it again: make simulate SEED={outcome.seed}")
+        print(f"To see it again: {outcome.again}")
 
 
 def _shown(injected: Counter[str]) -> str:
@@ -101,10 +105,10 @@ def _shown(injected: Counter[str]) -> str:
     )
 
 
-def _run(chosen: list[int]) -> Iterator[Outcome]:
+def _run(simulate: Simulate, chosen: list[int]) -> Iterator[Outcome]:
     parts = [chosen[start : start + _CHUNK] for start in range(0, len(chosen), _CHUNK)]
     with ProcessPoolExecutor(os.cpu_count(), initializer=_prepare) as pool:
-        for outcomes in pool.map(_simulate_all, parts):
+        for outcomes in pool.map(partial(_simulate_all, simulate), parts):
             yield from outcomes
 
 
@@ -114,7 +118,7 @@ def _prepare() -> None:
     gc.disable()
 
 
-def _simulate_all(part: Iterable[int]) -> list[Outcome]:
+def _simulate_all(simulate: Simulate, part: Iterable[int]) -> list[Outcome]:
     outcomes = [simulate(seed) for seed in part]
     gc.collect()
     # What went well need not be told.
@@ -122,4 +126,4 @@ def _simulate_all(part: Iterable[int]) -> list[Outcome]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("tests.simulation", simulate))

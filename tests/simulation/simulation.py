@@ -43,6 +43,12 @@ class Outcome(NamedTuple):
     seconds: float
     """Of virtual time."""
     steps: int
+    command: str = "make simulate SEED"
+
+    @property
+    def again(self) -> str:
+        """What a person types to see it again."""
+        return f"{self.command}={self.seed}"
 
 
 def simulate(seed: int, without: Sequence[str] = ()) -> Outcome:

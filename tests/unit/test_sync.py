@@ -250,6 +250,27 @@ def test_a_secret_of_two_templates_stays_until_neither_names_it(clusters: Cluste
     assert sorted(clusters.settle()) == ["change b", "delete s"]
 
 
+def test_what_was_copied_for_a_template_that_never_was_is_removed_when_it_names_it_no_more(
+    clusters: Clusters,
+) -> None:
+    clusters.put(SECRET, thing("s"))
+    clusters.put(TEMPLATE, source("a", secrets("s", "missing")))
+    assert clusters.settle() == ["make s"]  # nothing owns it
+    clusters.put(TEMPLATE, source("a", secrets("missing")))
+    assert clusters.settle() == ["delete s"]
+
+
+def test_what_one_of_two_names_no_more_is_not_given_up_with_an_empty_list(clusters: Clusters) -> None:
+    clusters.put(SECRET, thing("s"))
+    clusters.put(TEMPLATE, source("a", secrets("s")), source("b", secrets("s")))
+    clusters.settle()
+    clusters.put(TEMPLATE, source("a"))
+    clusters.settle()
+    for kind in KINDS:
+        clusters.here.replace(kind, [])
+    assert clusters.settle() == []
+
+
 def test_a_deletion_takes_the_copies_along_and_nothing_else(clusters: Clusters) -> None:
     clusters.put(SECRET, thing("s"), thing("shared"))
     clusters.put(TEMPLATE, source("a", secrets("s", "shared")), source("b", secrets("shared")))

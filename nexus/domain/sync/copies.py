@@ -281,7 +281,8 @@ def _is_spoken_of(key: Key, found: Object, sight: Sight) -> bool:
     """Whether something that is here says what is to become of this copy."""
     if key.kind in SOURCES:
         return key in sight.here.objects
-    return any(user in sight.here.objects for user in sight.here.users(key) | _owners(found))
+    users = sight.here.users(key) | _owners(found)
+    return key in sight.here.dropped or any(user in sight.here.objects for user in users)
 
 
 def _surplus(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Source:
         self.objects: dict[Key, Object] = {}
         self.broken: dict[Key, str] = {}
         """What cannot be copied as it is, and why."""
+        self.dropped: set[Key] = set()
+        """What a template that is here was the last to name, and names no more."""
         self._lists = dict.fromkeys(KINDS, 0)
         self._names: dict[Key, Mapping[Key, bool]] = {}
         self._users: dict[Key, set[Key]] = {}
@@ -56,7 +58,13 @@ class Source:
             check_plain(thing.spec, "spec")
         except InvalidInput as error:
             self.broken[key] = str(error)
-        return {key} | (self._rename(key, references(thing.spec)) if key.kind == TEMPLATE else set())
+        if key.kind != TEMPLATE:
+            return {key}
+        names = references(thing.spec)
+        changed = self._rename(key, names)
+        self.dropped |= {each for each in changed if not self.users(each)}
+        self.dropped -= names.keys()
+        return {key} | changed
 
     def remove(self, key: Key) -> set[Key]:
         self.objects.pop(key, None)
