@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from docs.pages.chart_values import Value, values
+from docs.pages.upstream_values import UPSTREAM
 from nexus.config import Config, load
 from nexus.domain.errors import ConfigError
 from nexus.upstream_settings import SETTINGS
@@ -147,3 +149,25 @@ def test_every_key_that_is_named_is_there():
     }
     assert {key for setting in SETTINGS for key in setting.becomes} <= keys
     assert [setting.variables for setting in SETTINGS if not (setting.becomes or setting.meaning)] == []
+
+
+def test_every_value_that_the_page_names_is_one_of_the_chart():
+    def names(some: tuple[Value, ...]) -> set[str]:
+        return {name for value in some for name in {value.name} | names(value.inside)}
+
+    told = [value for values_of_chart in UPSTREAM.values() for value in values_of_chart]
+    assert {name for value in told for name in value.becomes} <= names(values())
+    assert [value.names for value in told if not (value.becomes or value.remark)] == []
+    # All of upstream's tree that the chart understands is told of.
+    understood = {
+        name for name in names(values()) if name.startswith("scheduler.config.") and not _section(name)
+    }
+    assert understood <= {name for value in told for name in value.becomes}
+
+
+def _section(name: str) -> bool:
+    found = values()
+    for part in name.split("."):
+        [one] = [value for value in found if value.path[-1] == part]
+        found = one.inside
+    return bool(found)
