@@ -138,7 +138,7 @@ class Controller:
 
     async def _let_go(self, key: Key, source: Object, given_up: list[str]) -> bool:
         for shard in given_up:
-            text = f'Cluster "{shard}" was not heard for an hour: what it has of {key.kind} "{key.name}" goes when it is back'
+            text = f'Cluster "{shard}" was unreachable for an hour: what it has of {key.kind} "{key.name}" goes when it is back'
             await self._record(key, source, Notice("Warning", "ClusterGivenUp", text))
         kept = [each for each in source.metadata.finalizers if each != FINALIZER]
         return await self._finalizers(key, source, kept)

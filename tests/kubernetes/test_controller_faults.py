@@ -115,7 +115,7 @@ async def test_a_deletion_gives_up_a_shard_after_an_hour_and_compares_it_when_it
 
         await synced.until(let_go)
         told = [event for event in await synced.events("a") if event[1] == "ClusterGivenUp"]
-        text = f'Cluster "us" was not heard for an hour: what it has of {TEMPLATE} "a" goes when it is back'
+        text = f'Cluster "us" was unreachable for an hour: what it has of {TEMPLATE} "a" goes when it is back'
         assert told == [("Warning", "ClusterGivenUp", text)]
         assert await get(synced.shards["us"], TEMPLATE, "a")
         await cut_off.listen()
@@ -230,6 +230,20 @@ async def test_a_kubeconfig_that_is_garbage_is_told_and_holds_up_no_other(
     async with synced.controlled():
         told = await synced.told(TEMPLATE, "alg", "SyncedTo-bad", "ClusterUnreachable")
         assert str(tmp_path / "bad.kubeconfig") in told["message"]
+        await synced.told(TEMPLATE, "alg", "SyncedTo-eu", "Synced")
+
+
+async def test_a_shard_without_the_namespace_says_so(synced: Clusters) -> None:
+    us = synced.shards["us"]
+
+    async def opens() -> Objects:
+        return KubernetesObjects("us", us.connection, "nowhere")
+
+    synced.opens["us"] = opens
+    await synced.template("alg")
+    async with synced.controlled():
+        told = await synced.told(TEMPLATE, "alg", "SyncedTo-us", "ErrResourceSyncError")
+        assert 'namespaces "nowhere" not found' in told["message"]
         await synced.told(TEMPLATE, "alg", "SyncedTo-eu", "Synced")
 
 
