@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
 from api.bodies.intake import BodyLimits, Intake
+from api.context import ApiContext
 from api.contract.changes import change_routes
 from api.contract.payloads import payload_routes
 from api.contract.receiver import receiver_routes
@@ -24,7 +25,6 @@ from api.origins import Origins
 from api.own.runs import run_routes
 from api.paths import as_sent, decoded_parameters
 from api.problems import handle_error, handle_http_error, handle_nexus_error
-from api.services import Services
 from nexus import __version__
 from nexus.domain.errors import NexusError
 
@@ -40,30 +40,30 @@ ROUTES: dict[str, list[Any]] = {
 """The paths of each role that has some of its own."""
 
 
-def create_app(roles: Collection[str], services: Services | None, health: Health) -> Observed:
+def create_app(roles: Collection[str], context: ApiContext | None, health: Health) -> Observed:
     """The ASGI application to serve. A process without a role of `ROUTES` answers for its health alone."""
-    if services is None:
-        return Observed(create_litestar([], Services, lambda: health, max_body=0))
+    if context is None:
+        return Observed(create_litestar([], ApiContext, lambda: health, max_body=0))
     app = create_litestar(
-        roles, lambda: services, lambda: health, services.max_body, services.bodies, services.origins
+        roles, lambda: context, lambda: health, context.max_body, context.bodies, context.origins
     )
     return Observed(as_sent(app))
 
 
 def create_litestar(
     roles: Collection[str],
-    provide_services: Callable[..., Services],
+    provide_services: Callable[..., ApiContext],
     provide_health: Callable[..., Health],
     max_body: int,
     bodies: BodyLimits = _USUAL,
     origins: Origins = _ANY,
 ) -> Litestar:
-    """`max_body` is in bytes; the services and the health are provided at each request."""
+    """`max_body` is in bytes; the context and the health are provided at each request."""
     served = [route for role, routes in ROUTES.items() if role in roles for route in routes]
     return Litestar(
         route_handlers=[*served, *health_routes, *(openapi_routes() if served else [])],
         dependencies={
-            "services": Provide(provide_services, sync_to_thread=False),
+            "context": Provide(provide_services, sync_to_thread=False),
             "health": Provide(provide_health, sync_to_thread=False),
         },
         exception_handlers={
@@ -75,6 +75,6 @@ def create_litestar(
         middleware=[origins.around, decoded_parameters, Intake(bodies).around],
         cors_config=CORSConfig(allow_origins=sorted(origins.allowed)) if origins.allowed else None,
         openapi_config=OpenAPIConfig(title="Nexus", version=__version__, path="/_openapi", render_plugins=[]),
-        signature_types=[Services, Health],
+        signature_types=[ApiContext, Health],
         logging_config=None,
     )

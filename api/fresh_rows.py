@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 
-from api.services import Services
+from api.context import ApiContext
 from nexus.domain.errors import NotFound, Unavailable
 from nexus.domain.ids import parse_request_id
 from nexus.domain.run import Run
 
-__all__ = ["known_run", "settled_end", "settled_run"]
+__all__ = ["current_end", "current_run", "known_run"]
 
 _PAUSE = 0.01
 
 
-async def known_run(services: Services, request_id: str, algorithm: str | None = None) -> Run:
+async def known_run(context: ApiContext, request_id: str, algorithm: str | None = None) -> Run:
     """The row, however old. NotFound only once everything accepted before this call is known to be folded.
 
     A run of another `algorithm` is NotFound, as upstream keys its rows by both. Raises InvalidInput for what is no
     request id, Unavailable where the projections are too far behind to tell.
     """
     request_id = parse_request_id(request_id)
-    run = await services.store.get(request_id)
+    run = await context.store.get(request_id)
     if run is None:
-        caught_up = await _caught_up(services)
-        run = await services.store.get(request_id)
+        caught_up = await _caught_up(context)
+        run = await context.store.get(request_id)
         if run is None and not caught_up:
             raise Unavailable(
                 "the projections are behind the log, and it is not known yet whether the run exists: try again"
@@ -36,27 +36,27 @@ async def known_run(services: Services, request_id: str, algorithm: str | None =
     return run
 
 
-async def settled_run(services: Services, request_id: str, algorithm: str | None = None) -> Run:
+async def current_run(context: ApiContext, request_id: str, algorithm: str | None = None) -> Run:
     """The row with everything that was accepted before this call, or after `read_wait` as far as the ledger got."""
-    return await _settled(services, await known_run(services, request_id, algorithm))
+    return await _settled(context, await known_run(context, request_id, algorithm))
 
 
-async def settled_end(services: Services, request_id: str, algorithm: str) -> Run:
+async def current_end(context: ApiContext, request_id: str, algorithm: str) -> Run:
     """The same for who only asks whether and how a run ended: an end that is there is final, and need not wait."""
-    run = await known_run(services, request_id, algorithm)
-    return run if run.ended else await _settled(services, run)
+    run = await known_run(context, request_id, algorithm)
+    return run if run.ended else await _settled(context, run)
 
 
-async def _settled(services: Services, run: Run) -> Run:
-    await _caught_up(services)
-    return await services.store.get(run.id) or run
+async def _settled(context: ApiContext, run: Run) -> Run:
+    await _caught_up(context)
+    return await context.store.get(run.id) or run
 
 
-async def _caught_up(services: Services) -> bool:
+async def _caught_up(context: ApiContext) -> bool:
     """Wait until the watermark has passed this moment; False when `read_wait` was not enough."""
-    asked = services.clock()
-    while (watermark := await services.store.watermark()) is None or watermark < asked:
-        if services.clock() - asked > services.read_wait:
+    asked = context.clock()
+    while (watermark := await context.store.watermark()) is None or watermark < asked:
+        if context.clock() - asked > context.read_wait:
             return False
         await asyncio.sleep(_PAUSE)
     return True

@@ -1,14 +1,14 @@
-"""What handlers take: the services, and the parameters that many paths share."""
+"""What handlers take: the context, and the parameters that many paths share."""
 
 from __future__ import annotations
 
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.services import Services
+from api.context import ApiContext
 
-__all__ = ["Algorithm", "RequestId", "ServicesOf"]
+__all__ = ["Algorithm", "ContextOf", "RequestId"]
 
-ServicesOf = NamedDependency[Services]
+ContextOf = NamedDependency[ApiContext]
 Algorithm = FromPath[str]
 RequestId = FromPath[str]

@@ -18,7 +18,7 @@ from nexus.domain.payload import DEFAULT_TENANT, LONGEST_KEY, SHORTEST_KEY
 from nexus.domain.quantity import whole_units
 from nexus.upstream_settings import translated
 
-__all__ = ["NEVER", "Config", "Grace", "Patience", "Secret", "Size", "Span", "load", "renamed", "shown"]
+__all__ = ["NEVER", "Config", "Grace", "Secret", "Size", "Span", "SpanOrNever", "load", "renamed", "shown"]
 
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
@@ -29,11 +29,11 @@ class Span(timedelta):
     """A span of time, written as a Go duration: `24h`, `1m30s`, `500ms`."""
 
 
-class Patience(Span):
+class SpanOrNever(Span):
     """A span of time, or `never` for one without an end."""
 
 
-NEVER = Patience(days=timedelta.max.days)
+NEVER = SpanOrNever(days=timedelta.max.days)
 
 
 class Size(int):
@@ -336,23 +336,23 @@ class Grace(_Section, frozen=True):
     docs/diagnosis.md names the categories of each.
     """
 
-    image_name: Patience = Patience(minutes=1)
+    image_name: SpanOrNever = SpanOrNever(minutes=1)
     """An image whose name is invalid."""
-    image_pull: Patience = Patience(minutes=10)
+    image_pull: SpanOrNever = SpanOrNever(minutes=10)
     """An image that cannot be pulled."""
-    container_config: Patience = Patience(minutes=10)
+    container_config: SpanOrNever = SpanOrNever(minutes=10)
     """A secret or config map that a container needs and that is not there."""
-    volume_mount: Patience = Patience(minutes=10)
+    volume_mount: SpanOrNever = SpanOrNever(minutes=10)
     """A volume that cannot be mounted."""
-    container_start: Patience = Patience(hours=1)
+    container_start: SpanOrNever = SpanOrNever(hours=1)
     """A container that cannot be made or started."""
-    pod_create: Patience = Patience(minutes=10)
+    pod_create: SpanOrNever = SpanOrNever(minutes=10)
     """A Job whose pods cannot be created."""
-    quota: Patience = NEVER
+    quota: SpanOrNever = NEVER
     """A quota that leaves no room for the pod."""
-    unschedulable: Patience = NEVER
+    unschedulable: SpanOrNever = NEVER
     """A pod that no node takes."""
-    terminating: Patience = Patience(minutes=15)
+    terminating: SpanOrNever = SpanOrNever(minutes=15)
     """A pod that is being deleted and does not end, or whose node is lost."""
 
 
@@ -520,8 +520,8 @@ def _read(kind: type, value: object) -> object:
 def _parse(kind: type, text: str) -> object:
     if kind is Span:
         return Span(microseconds=parse_duration("", text) // _MICRO)
-    if kind is Patience:
-        return NEVER if text == "never" else Patience(microseconds=parse_duration("", text) // _MICRO)
+    if kind is SpanOrNever:
+        return NEVER if text == "never" else SpanOrNever(microseconds=parse_duration("", text) // _MICRO)
     if kind is Size:
         return Size(whole_units("", text))
     if kind is Secret:

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from nexus.domain.blindness import Heard
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import DeletionPolicy, Event, RunRequested
 from nexus.domain.observed import JobView, PodView
+from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.sync.copies import Apply
 from nexus.domain.sync.objects import Key, Object, Status
@@ -182,11 +182,11 @@ class RunStore(Protocol):
         """Tell up to when the projections have everything: the least of what the partitions were advanced to."""
         ...
 
-    async def hear(self, heard: Sequence[Heard]) -> None:
+    async def note_contacts(self, contacts: Sequence[Contact]) -> None:
         """Note when these clusters answered, for every process. Never goes back. Kept beside the projections."""
         ...
 
-    async def heard(self) -> list[Heard]:
+    async def contacts(self) -> list[Contact]:
         """Tell when each cluster last answered that ever did."""
         ...
 

@@ -72,7 +72,7 @@ class Watcher:
                         async for change in changes:
                             self._listed(change) if isinstance(change, Listed) else self._apply(change)
                 except Unavailable as error:
-                    _log.warning("cluster_not_heard", cluster=self._cluster.name, problem=str(error))
+                    _log.warning("cluster_unreachable", cluster=self._cluster.name, problem=str(error))
                 await backoff.pause()
 
     def _listed(self, listed: Listed) -> None:

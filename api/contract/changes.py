@@ -11,7 +11,7 @@ from litestar.params import RawBody
 from api.contract.plain import SMALL_BODY, Nothing, paths, require_id, text
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
-from api.parameters import Algorithm, RequestId, ServicesOf
+from api.parameters import Algorithm, ContextOf, RequestId
 from nexus.domain import bounds
 from nexus.domain.bounds import check_bound
 from nexus.domain.decoding import decoded
@@ -50,7 +50,7 @@ _tag_updates = msgspec.json.Decoder(TagUpdate)
     media_type=MediaType.TEXT,
 )
 async def cancel_run(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+    context: ContextOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Response[str]:
     """Ends a run in any unfinished stage. A run that has ended stays as it is; that it was asked for is recorded."""
     try:
@@ -72,18 +72,18 @@ async def cancel_run(
             "accepted values: Orphan, Foreground or Background",
         )
     try:
-        run = await known_run(services, require_id(request_id), algorithm)
+        run = await known_run(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404, f"Provided request with identifier '{request_id}' not found")
     cancelled = RunCancelled(
         request_id=run.id,
         algorithm=algorithm,
-        at=services.clock(),
+        at=context.clock(),
         reason=reason,
         initiator=initiator,
         policy=DeletionPolicy(policy),
     )
-    await services.journal.append([cancelled])
+    await context.journal.append([cancelled])
     return text(200)
 
 
@@ -97,7 +97,7 @@ async def cancel_run(
     responses=TEXT_ERRORS(400, 404, 503),
 )
 async def update_tag(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+    context: ContextOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Nothing | Response[str]:
     try:
         update = decoded(_tag_updates, body)
@@ -105,11 +105,11 @@ async def update_tag(
     except InvalidInput as error:
         return text(400, f"Invalid tag update request: {error}")
     try:
-        run = await known_run(services, require_id(request_id), algorithm)
+        run = await known_run(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404, f"Checkpoint {request_id}/{algorithm} not found")
-    tagged = RunTagged(request_id=run.id, algorithm=algorithm, at=services.clock(), tag=update.new_tag)
-    await services.journal.append([tagged])
+    tagged = RunTagged(request_id=run.id, algorithm=algorithm, at=context.clock(), tag=update.new_tag)
+    await context.journal.append([tagged])
     return Nothing()
 
 

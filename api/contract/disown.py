@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from api.context import ApiContext
 from api.fresh_rows import known_run
-from api.services import Services
 from nexus.backoff import retry
 from nexus.domain.errors import NotFound
 from nexus.domain.events import RunCancelled, RunRequested
@@ -17,23 +17,23 @@ _INITIATOR = "nexus"
 _REASON = "Its submission was answered 503, because it was not known whether the log had taken it."
 
 
-async def disown(services: Services, request: RunRequested) -> None:
+async def disown(context: ApiContext, request: RunRequested) -> None:
     """Cancel the run, if there turns out to be one. Dies with the process: then the answer said what it said."""
-    await asyncio.sleep(services.settle_after.total_seconds())
-    await retry(partial(_cancel, services, request), "disowning_waits", run=request.request_id)
+    await asyncio.sleep(context.disown_after.total_seconds())
+    await retry(partial(_cancel, context, request), "disowning_waits", run=request.request_id)
 
 
-async def _cancel(services: Services, request: RunRequested) -> None:
+async def _cancel(context: ApiContext, request: RunRequested) -> None:
     try:
-        run = await known_run(services, request.request_id)
+        run = await known_run(context, request.request_id)
     except NotFound:
         return
     if not run.ended:
         cancelled = RunCancelled(
             request_id=run.id,
             algorithm=request.algorithm,
-            at=services.clock(),
+            at=context.clock(),
             reason=_REASON,
             initiator=_INITIATOR,
         )
-        await services.journal.append([cancelled])
+        await context.journal.append([cancelled])

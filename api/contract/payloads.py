@@ -9,12 +9,12 @@ from typing import Any
 from litestar import HttpMethod, Request, Response, route
 from litestar.response import Stream
 
+from api.context import ApiContext
 from api.contract.plain import require_id, text
 from api.contract.ranges import select
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS
-from api.parameters import Algorithm, RequestId, ServicesOf
-from api.services import Services
+from api.parameters import Algorithm, ContextOf, RequestId
 from nexus.domain.errors import NotFound, Unavailable
 from nexus.domain.payload import payload_key, payload_path
 from nexus.domain.run import Run
@@ -35,21 +35,21 @@ _JSON = "application/json"
     responses=TEXT_ERRORS(403, 404, 503),
 )
 async def read_payload(
-    services: ServicesOf, request: Request[Any, Any, Any], algorithm: Algorithm, request_id: RequestId
+    context: ContextOf, request: Request[Any, Any, Any], algorithm: Algorithm, request_id: RequestId
 ) -> Response[Any]:
     """Answers as an object store does: also HEAD, a single range, and whether it is what the reader has."""
     query = dict(request.query_params.items())
-    if not services.signer.allows(payload_path(algorithm, request_id), query, services.clock()):
+    if not context.signer.allows(payload_path(algorithm, request_id), query, context.clock()):
         return text(403, f"Invalid payload address: {request.url}")
     try:
-        run = await known_run(services, require_id(request_id))
+        run = await known_run(context, require_id(request_id))
     except NotFound:
         return text(404)
     content_hash, length = run.request.content_hash, run.request.payload_size
     if content_hash != query["chk"]:
         return text(404)
     asked = select(request.headers, f'"{content_hash}"', length)
-    parts = _Parts(services, run)
+    parts = _Parts(context, run)
     first = await parts.read(asked.start, min(asked.size, PIECE) or 1)
     if first is None:
         return text(404)
@@ -64,8 +64,8 @@ async def read_payload(
 class _Parts:
     """A payload piece by piece, wherever it lies."""
 
-    def __init__(self, services: Services, run: Run) -> None:
-        self._services = services
+    def __init__(self, context: ApiContext, run: Run) -> None:
+        self._services = context
         self._run = run
         self._inline: bytes | None = None
 

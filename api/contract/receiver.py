@@ -6,11 +6,11 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import RawBody
 
+from api.context import ApiContext
 from api.contract.plain import REPORT, Nothing, paths, require_id, text
-from api.fresh_rows import known_run, settled_end
+from api.fresh_rows import current_end, known_run
 from api.openapi import TEXT_ERRORS, json_body
-from api.parameters import Algorithm, RequestId, ServicesOf
-from api.services import Services
+from api.parameters import Algorithm, ContextOf, RequestId
 from nexus.domain import bounds
 from nexus.domain.bounds import cut
 from nexus.domain.decoding import decoded, mended
@@ -47,20 +47,20 @@ class Check(msgspec.Struct):
     responses=TEXT_ERRORS(400, 503),
 )
 async def complete_run(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+    context: ContextOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Nothing | Response[Nothing] | Response[str]:
     """Answers 202 once the report is durable, also for a run that has ended: the first report stands."""
     fact: RunCompleted | RunFailed | DeadLettered
     try:
         completion = _completion(body)
-        run = await known_run(services, request_id)
-        fact = _fact(services, algorithm, run.id, completion)
+        run = await known_run(context, request_id)
+        fact = _fact(context, algorithm, run.id, completion)
     except InvalidInput as error:
         return text(400, f"Submitted result is invalid: {error}")
     except NotFound:
         # Upstream answers 202 here too; what was said is kept where a person can find it.
-        fact = _unknown(services, algorithm, request_id, body)
-    await services.journal.append([fact])
+        fact = _unknown(context, algorithm, request_id, body)
+    await context.journal.append([fact])
     return Nothing()
 
 
@@ -70,11 +70,9 @@ async def complete_run(
     tags=["receiver"],
     responses=TEXT_ERRORS(404, 503),
 )
-async def check_run(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId
-) -> Check | Response[str]:
+async def check_run(context: ContextOf, algorithm: Algorithm, request_id: RequestId) -> Check | Response[str]:
     try:
-        run = await settled_end(services, require_id(request_id), algorithm)
+        run = await current_end(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404, f"checkpoint not found: {algorithm}/{request_id}")
     return Check(run.ended)
@@ -89,7 +87,7 @@ def _completion(body: bytes) -> Completion:
 
 
 def _fact(
-    services: Services, algorithm: str, request_id: str, completion: Completion
+    context: ApiContext, algorithm: str, request_id: str, completion: Completion
 ) -> RunCompleted | RunFailed:
     """Texts are cut rather than refused. Under another algorithm's name it becomes evidence: the fold lets only the run's
     own algorithm end it.
@@ -103,11 +101,11 @@ def _fact(
             details=details,
             hint="The algorithm reported this itself: see its own documentation and its log.",
         )
-        return RunFailed(request_id=request_id, algorithm=algorithm, at=services.clock(), diagnosis=diagnosis)
+        return RunFailed(request_id=request_id, algorithm=algorithm, at=context.clock(), diagnosis=diagnosis)
     return RunCompleted(
         request_id=request_id,
         algorithm=algorithm,
-        at=services.clock(),
+        at=context.clock(),
         result_uri=_kept(completion.result_uri, bounds.RESULT_URI),
         details=details,
     )
@@ -117,11 +115,11 @@ def _kept(text: str | None, most: int) -> str:
     return storable(cut(text or "", most))
 
 
-def _unknown(services: Services, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
+def _unknown(context: ApiContext, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
     return DeadLettered(
         request_id=parse_request_id(request_id),
         algorithm=_kept(algorithm, bounds.ALGORITHM),
-        at=services.clock(),
+        at=context.clock(),
         topic="receiver",
         partition=-1,
         offset=-1,

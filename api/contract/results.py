@@ -10,11 +10,11 @@ from litestar import MediaType, Response, get
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from api.context import ApiContext
 from api.contract.plain import Bare404, paths, require_id, text
-from api.fresh_rows import known_run, settled_end, settled_run
+from api.fresh_rows import current_end, current_run, known_run
 from api.openapi import TEXT_ERRORS
-from api.parameters import Algorithm, RequestId, ServicesOf
-from api.services import Services
+from api.parameters import Algorithm, ContextOf, RequestId
 from nexus.domain.errors import NotFound
 from nexus.domain.run import Run, Stage
 from nexus.ports import RunFilter
@@ -43,19 +43,19 @@ class TaggedResult(RunResult):
     responses=TEXT_ERRORS(404, 503),
 )
 async def get_result(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId
+    context: ContextOf, algorithm: Algorithm, request_id: RequestId
 ) -> RunResult | Response[str]:
     try:
-        run = await settled_end(services, require_id(request_id), algorithm)
+        run = await current_end(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404)
     return RunResult(run.id, run.stage.value, run.result_uri, _cause(run))
 
 
 @get(paths("results/tags/{tag:str}"), summary="The results of all runs with a tag", tags=["results"])
-async def get_tagged(services: ServicesOf, tag: FromPath[str]) -> list[TaggedResult]:
+async def get_tagged(context: ContextOf, tag: FromPath[str]) -> list[TaggedResult]:
     runs: list[Run] = []
-    while page := await services.store.find(RunFilter(tag=tag), _PAGE, runs[-1].id if runs else ""):
+    while page := await context.store.find(RunFilter(tag=tag), _PAGE, runs[-1].id if runs else ""):
         runs += page
     return [
         TaggedResult(run.id, run.stage.value, run.result_uri, _cause(run), run.request.algorithm)
@@ -70,13 +70,13 @@ async def get_tagged(services: ServicesOf, tag: FromPath[str]) -> list[TaggedRes
     responses=TEXT_ERRORS(404, 503),
 )
 async def get_metadata(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId
+    context: ContextOf, algorithm: Algorithm, request_id: RequestId
 ) -> dict[str, Any] | Response[Any] | Bare404:
     try:
-        run = await settled_run(services, require_id(request_id), algorithm)
+        run = await current_run(context, require_id(request_id), algorithm)
     except NotFound:
         return Bare404()
-    return await _checkpoint(services, run)
+    return await _checkpoint(context, run)
 
 
 @get(
@@ -86,12 +86,12 @@ async def get_metadata(
     media_type=MediaType.TEXT,
     responses=TEXT_ERRORS(404, 503),
 )
-async def get_buffer(services: ServicesOf, algorithm: Algorithm, request_id: RequestId) -> Response[str]:
+async def get_buffer(context: ContextOf, algorithm: Algorithm, request_id: RequestId) -> Response[str]:
     try:
-        run = await known_run(services, require_id(request_id), algorithm)
+        run = await known_run(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404)
-    job = services.materializer.job(run.request, await _payload_url(services, run))
+    job = context.materializer.job(run.request, await _payload_url(context, run))
     return text(200, msgspec.json.encode(job).decode())
 
 
@@ -103,25 +103,25 @@ async def get_buffer(services: ServicesOf, algorithm: Algorithm, request_id: Req
     responses=TEXT_ERRORS(404, 503),
 )
 async def get_payload(
-    services: ServicesOf, algorithm: Algorithm, request_id: RequestId
+    context: ContextOf, algorithm: Algorithm, request_id: RequestId
 ) -> Redirect | Response[str]:
     try:
-        run = await known_run(services, require_id(request_id), algorithm)
+        run = await known_run(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404)
-    return Redirect(await _payload_url(services, run), status_code=302)
+    return Redirect(await _payload_url(context, run), status_code=302)
 
 
 def _cause(run: Run) -> str:
     return run.diagnosis.cause if run.diagnosis and run.stage is not Stage.COMPLETED else ""
 
 
-async def _payload_url(services: Services, run: Run) -> str:
+async def _payload_url(context: ApiContext, run: Run) -> str:
     """Signed anew for each reader: projections hold no secrets."""
-    return await services.urls.url(run.request, services.clock(), timedelta(0))
+    return await context.urls.url(run.request, context.clock(), timedelta(0))
 
 
-async def _checkpoint(services: Services, run: Run) -> dict[str, Any]:
+async def _checkpoint(context: ApiContext, run: Run) -> dict[str, Any]:
     """Upstream's checkpoint (contract §1.1): strings always there, objects and the rest left out when empty."""
     request = run.request
     diagnosis = run.diagnosis
@@ -129,7 +129,7 @@ async def _checkpoint(services: Services, run: Run) -> dict[str, Any]:
         "algorithm": request.algorithm,
         "id": run.id,
         "lifecycle_stage": run.stage.value,
-        "payload_uri": await _payload_url(services, run),
+        "payload_uri": await _payload_url(context, run),
         "result_uri": run.result_uri,
         "algorithm_failure_cause": diagnosis.cause if diagnosis else "",
         "algorithm_failure_details": diagnosis.details if diagnosis else "",

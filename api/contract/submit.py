@@ -10,12 +10,12 @@ from litestar.params import HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
 from api.bodies.spool import Spooled, SpooledBody, spooled_body
+from api.context import ApiContext
 from api.contract.disown import disown
 from api.contract.plain import paths, text
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
-from api.parameters import Algorithm, ServicesOf
-from api.services import Services
+from api.parameters import Algorithm, ContextOf
 from nexus.domain import bounds
 from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown
 from nexus.domain.events import NO_PAYLOAD, Parent, RunRequested, decode_event, encode_event
@@ -53,7 +53,7 @@ class _Rejected(Exception):
     responses=TEXT_ERRORS(400, 503),
 )
 async def create_run(
-    services: ServicesOf,
+    context: ContextOf,
     algorithm: Algorithm,
     spooled: SpooledBody,
     dry_run: Annotated[
@@ -71,27 +71,27 @@ async def create_run(
     try:
         submission = await spooled.work(partial(read_submission, spooled.content))
         overrides = read_overrides(submission)
-        template, workgroup = _configuration(services, algorithm, overrides)
-        await _check_parent(services, submission.parent_request)
+        template, workgroup = _configuration(context, algorithm, overrides)
+        await _check_parent(context, submission.parent_request)
         resolve = partial(
             request_run,
             submission,
             overrides,
             template,
             workgroup,
-            request_id=services.new_id(),
-            at=services.clock(),
-            place_within=services.place_within,
+            request_id=context.new_id(),
+            at=context.clock(),
+            place_within=context.place_within,
             dry_run=_flag("dryRun", dry_run),
-            received_by=services.host,
+            received_by=context.host,
         )
         request = await spooled.work(resolve)
-        _check_verdict(services, request)
-        request = await _store_payload(services, request, spooled)
+        _check_verdict(context, request)
+        request = await _store_payload(context, request, spooled)
         if idempotency_key is not None:
             said = await spooled.work(partial(fingerprint, spooled.content, str(request.dry_run)))
-            request = await _claim(services, request, idempotency_key, said)
-        await _append(services, request, claimed=idempotency_key is not None)
+            request = await _claim(context, request, idempotency_key, said)
+        await _append(context, request, claimed=idempotency_key is not None)
     except (InvalidInput, Conflict) as error:
         return text(400, f"Algorithm payload is invalid: {error}")
     except _Rejected as error:
@@ -111,32 +111,32 @@ def _flag(field: str, text: str | None) -> bool:
 
 
 def _configuration(
-    services: Services, algorithm: str, overrides: AlgorithmSpec | None
+    context: ApiContext, algorithm: str, overrides: AlgorithmSpec | None
 ) -> tuple[Template, Workgroup]:
     no_template = _no_template(algorithm)
     try:
-        template = services.templates.template(algorithm)
+        template = context.templates.template(algorithm)
     except InvalidInput as error:
         raise _Rejected(f"{no_template} Its template is broken: {error}") from None
     if template is None:
-        raise _Rejected(no_template + _unreadable(services))
+        raise _Rejected(no_template + _unreadable(context))
     name = (overrides.workgroup_ref.name if overrides else "") or template.spec.workgroup_ref.name
     no_workgroup = f"Cannot assign requested workgroup {name} to the algorithm {algorithm}. Please check the deployed configuration."
     try:
-        workgroup = services.templates.workgroup(name)
+        workgroup = context.templates.workgroup(name)
     except InvalidInput as error:
         raise _Rejected(f"{no_workgroup} The workgroup is broken: {error}") from None
     if workgroup is None:
-        raise _Rejected(no_workgroup + _unreadable(services))
-    if workgroup.spec.cluster not in services.clusters:
+        raise _Rejected(no_workgroup + _unreadable(context))
+    if workgroup.spec.cluster not in context.clusters:
         raise _Rejected(f"{no_workgroup} Its cluster {workgroup.spec.cluster!r} is not configured.")
     return template, workgroup
 
 
-def _check_verdict(services: Services, request: RunRequested) -> None:
+def _check_verdict(context: ApiContext, request: RunRequested) -> None:
     """What the cluster refuses for certain, as far as it was asked in advance: as deployed, and with no overrides."""
     key = digest(request.algorithm, request.spec, request.placement)
-    if refusal := services.verdicts.refusal(request.cluster, key):
+    if refusal := context.verdicts.refusal(request.cluster, key):
         raise _Rejected(
             f"{_no_template(request.algorithm)} {request.cluster} refuses every Job of it as it is deployed "
             f"(template {request.algorithm}, workgroup {request.workgroup}): {refusal}"
@@ -150,9 +150,9 @@ def _no_template(algorithm: str) -> str:
     )
 
 
-def _unreadable(services: Services) -> str:
+def _unreadable(context: ApiContext) -> str:
     """Where a name that is not known may be."""
-    broken = services.templates.unreadable()
+    broken = context.templates.unreadable()
     if not broken:
         return ""
     shown = "; ".join(str(problem) for problem in broken[:_SHOWN])
@@ -160,12 +160,12 @@ def _unreadable(services: Services) -> str:
     return f" It may be in what cannot be read: {shown}{more}."
 
 
-async def _check_parent(services: Services, parent: Parent | None) -> None:
+async def _check_parent(context: ApiContext, parent: Parent | None) -> None:
     """The parent must be known and unfinished: nobody could end the child with it otherwise."""
     if parent is None:
         return
     try:
-        run = await known_run(services, parent.request_id)
+        run = await known_run(context, parent.request_id)
     except NotFound:
         raise InvalidInput("parentRequest.requestId", f"there is no run {parent.request_id}") from None
     if run.request.algorithm != parent.algorithm_name:
@@ -176,33 +176,33 @@ async def _check_parent(services: Services, parent: Parent | None) -> None:
         raise InvalidInput("parentRequest.requestId", f"the run {run.id} has ended ({run.stage})")
 
 
-async def _append(services: Services, request: RunRequested, *, claimed: bool) -> None:
+async def _append(context: ApiContext, request: RunRequested, *, claimed: bool) -> None:
     try:
-        await services.journal.append([request])
+        await context.journal.append([request])
     except OutcomeUnknown:
         if not claimed:  # a claimed request keeps its id when it is sent again
-            services.spawn(disown(services, request))
+            context.spawn(disown(context, request))
         raise
 
 
-async def _store_payload(services: Services, request: RunRequested, spooled: Spooled) -> RunRequested:
+async def _store_payload(context: ApiContext, request: RunRequested, spooled: Spooled) -> RunRequested:
     """A payload too large for the log goes to the store first: an event must never point at nothing."""
-    if request.payload_size <= services.inline_limit:
+    if request.payload_size <= context.inline_limit:
         return replace(request, payload=request.payload.copy())  # which may outlive the body
     key = payload_key(request.algorithm, request.request_id)
-    address = await spooled.put(memoryview(request.payload), services.payloads, key)
+    address = await spooled.put(memoryview(request.payload), context.payloads, key)
     return replace(request, payload=NO_PAYLOAD, payload_uri=address)
 
 
-async def _claim(services: Services, request: RunRequested, key: str, said: str) -> RunRequested:
+async def _claim(context: ApiContext, request: RunRequested, key: str, said: str) -> RunRequested:
     """The request that this key stands for: this one, or the one that came first."""
     if not 1 <= len(key) <= bounds.IDEMPOTENCY_KEY or not key.isprintable():
         raise InvalidInput("Idempotency-Key", f"must have 1 to {bounds.IDEMPOTENCY_KEY} printable characters")
-    standing = await services.claims.claim(request.algorithm, key, Claim(said, encode_event(request)))
+    standing = await context.claims.claim(request.algorithm, key, Claim(said, encode_event(request)))
     first = decode_event(standing.request)
     assert isinstance(first, RunRequested)
-    if first.request_id != request.request_id and request.payload_size > services.inline_limit:
-        await services.payloads.delete(payload_key(request.algorithm, request.request_id))
+    if first.request_id != request.request_id and request.payload_size > context.inline_limit:
+        await context.payloads.delete(payload_key(request.algorithm, request.request_id))
     if standing.body_hash != said:
         raise Conflict(
             f"Idempotency-Key: {key!r} was used for the run {first.request_id} with another body; use a new key for a new run"

@@ -11,13 +11,13 @@ from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, QueryParameter
 
-from api.fresh_rows import settled_run
-from api.parameters import RequestId, ServicesOf
-from api.services import Services
-from nexus.domain.blindness import unheard_since
+from api.context import ApiContext
+from api.fresh_rows import current_run
+from api.parameters import ContextOf, RequestId
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import encode_event
 from nexus.domain.ids import parse_request_id
+from nexus.domain.reachability import unreachable_since
 from nexus.domain.run import Run, Stage
 from nexus.ports import RunFilter
 from nexus.views import GarbageReport, RunEvent, RunEvents, RunPage, RunView
@@ -45,7 +45,7 @@ def _problems(*statuses: int) -> dict[int, ResponseSpec]:
 
 @get("/api/v1/runs", summary="List runs, newest first", tags=["api"], responses=_problems(400, 503))
 async def list_runs(
-    services: ServicesOf,
+    context: ContextOf,
     algorithm: FromQuery[str | None] = None,
     stage: Annotated[str | None, QueryParameter(description="Such as RUNNING or FAILED")] = None,
     tag: FromQuery[str | None] = None,
@@ -64,14 +64,14 @@ async def list_runs(
         until=_aware("until", until),
     )
     after = parse_request_id(cursor) if cursor else ""
-    runs = await services.store.find(where, limit + 1, after)
+    runs = await context.store.find(where, limit + 1, after)
     page = runs[:limit]
-    return RunPage(await _views(services, page), page[-1].id if len(runs) > limit else None)
+    return RunPage(await _views(context, page), page[-1].id if len(runs) > limit else None)
 
 
 @get("/api/v1/runs/{request_id:str}", summary="One run", tags=["api"], responses=_problems(400, 404, 503))
-async def get_run(services: ServicesOf, request_id: RequestId) -> RunView:
-    [view] = await _views(services, [await settled_run(services, request_id)])
+async def get_run(context: ContextOf, request_id: RequestId) -> RunView:
+    [view] = await _views(context, [await current_run(context, request_id)])
     return view
 
 
@@ -81,9 +81,9 @@ async def get_run(services: ServicesOf, request_id: RequestId) -> RunView:
     tags=["api"],
     responses=_problems(400, 404, 503),
 )
-async def get_events(services: ServicesOf, request_id: RequestId) -> Response[RunEvents]:
-    run = await settled_run(services, request_id)
-    history = await services.store.history(run.id)
+async def get_events(context: ContextOf, request_id: RequestId) -> Response[RunEvents]:
+    run = await current_run(context, request_id)
+    history = await context.store.history(run.id)
     events = [
         RunEvent(
             entry.event_id,
@@ -99,10 +99,10 @@ async def get_events(services: ServicesOf, request_id: RequestId) -> Response[Ru
 
 @get("/api/v1/garbage", summary="What would be swept up now", tags=["api"], responses=_problems(400, 503))
 async def get_garbage(
-    services: ServicesOf, limit: Annotated[int, QueryParameter(ge=1, le=_LARGEST_PAGE)] = 100
+    context: ContextOf, limit: Annotated[int, QueryParameter(ge=1, le=_LARGEST_PAGE)] = 100
 ) -> GarbageReport:
     """Jobs whose runs have ended or are not there, and payloads past their time. Nothing is removed by asking."""
-    return await services.garbage(limit)
+    return await context.garbage(limit)
 
 
 def _stage(text: str | None) -> Stage | None:
@@ -118,11 +118,11 @@ def _aware(field: str, moment: datetime | None) -> datetime | None:
     return moment
 
 
-async def _views(services: Services, runs: Sequence[Run]) -> list[RunView]:
+async def _views(context: ApiContext, runs: Sequence[Run]) -> list[RunView]:
     """Of runs that have not ended it is told as well since when their cluster has not been heard."""
-    heard = [] if all(run.ended for run in runs) else await services.store.heard()
-    now = services.clock()
-    return [_view(run, unheard_since(run, heard, now, services.unheard_after)) for run in runs]
+    contacts = [] if all(run.ended for run in runs) else await context.store.contacts()
+    now = context.clock()
+    return [_view(run, unreachable_since(run, contacts, now, context.unreachable_after)) for run in runs]
 
 
 def _view(run: Run, unheard: datetime | None) -> RunView:

@@ -128,7 +128,7 @@ def _kind(declared: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(declared))
     if get_origin(declared) is UnionType:
         return _kind(next(kind for kind in get_args(declared) if kind is not type(None)))
-    if declared is config.Patience:
+    if declared is config.SpanOrNever:
         return "duration or `never`"
     for kind, name in ((Secret, "secret"), (Span, "duration"), (Size, "size")):
         if issubclass(declared, kind):

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nexus.config import Config, shown
-from nexus.domain.blindness import NOT_HEARD, REMOVED
 from nexus.domain.diagnosis import REFUSALS, RULES, Ending
 from nexus.domain.diagnosis.exits import EXIT_CODES, SIGNALS
 from nexus.domain.diagnosis.placing import LACKS
 from nexus.domain.diagnosis.refusals import PLACEMENT_DEADLINE
 from nexus.domain.diagnosis.rules import GRACES, JOB_VANISHED, NO_REPORT, Rule
 from nexus.domain.events import RunDeadlineExceeded, RunFailed, RunSchedulingFailed
+from nexus.domain.reachability import REMOVED, UNREACHABLE
 from nexus.domain.run import Stage
 
 __all__ = ["COMMITTED", "current"]
@@ -56,7 +56,7 @@ def current() -> str:
             "The first that applies is the diagnosis.\n",
             *map(_ending, RULES),
             "## What else ends a run\n",
-            *map(_ending, (NO_REPORT, JOB_VANISHED, NOT_HEARD, REMOVED, PLACEMENT_DEADLINE)),
+            *map(_ending, (NO_REPORT, JOB_VANISHED, UNREACHABLE, REMOVED, PLACEMENT_DEADLINE)),
             _OTHERS,
             "## When a cluster refuses the Job\n",
             "The run ends SCHEDULING_FAILED, and the cause is `Algorithm submission was buffered, but failed to launch on the",

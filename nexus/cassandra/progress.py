@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from nexus.cassandra.driver import Session, Statement, Write
 from nexus.cassandra.list_keys import micros
 from nexus.cassandra.statements import Statements
-from nexus.domain.blindness import Heard
+from nexus.domain.reachability import Contact
 from nexus.ports import Partition
 
 __all__ = ["Progress"]
@@ -45,16 +45,16 @@ class Progress:
     async def advance(self, folded: Mapping[Partition, datetime]) -> None:
         await self._advance(_RUNS, folded)
 
-    async def hear(self, heard: Sequence[Heard]) -> None:
+    async def note_contacts(self, contacts: Sequence[Contact]) -> None:
         """A cluster stands where a topic would."""
         await self._advance(
-            _HEARD, {Partition(f"{each.cluster}/{each.identity}", 0): each.at for each in heard}
+            _HEARD, {Partition(f"{each.cluster}/{each.identity}", 0): each.at for each in contacts}
         )
 
-    async def heard(self) -> list[Heard]:
+    async def contacts(self) -> list[Contact]:
         rows = await self._session.rows(self._statements.progress, (_HEARD,))
         found = [(*topic.partition("/"), until.replace(tzinfo=UTC)) for topic, until in rows]
-        return [Heard(cluster, identity, at) for cluster, _, identity, at in found if at != _NEVER]
+        return [Contact(cluster, identity, at) for cluster, _, identity, at in found if at != _NEVER]
 
     async def _advance(self, what: str, folded: Mapping[Partition, datetime]) -> None:
         """Its timestamp is the time itself, so that the latest stands whoever writes last."""

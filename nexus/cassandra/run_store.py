@@ -20,8 +20,8 @@ from nexus.cassandra.verdicts import StoredVerdicts
 from nexus.cassandra.write_order import Stamps
 from nexus.cassandra.writer import Writer
 from nexus.config import Cassandra
-from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
+from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
@@ -143,11 +143,11 @@ class CassandraRunStore:
     async def watermark(self) -> datetime | None:
         return await self._progress.watermark()
 
-    async def hear(self, heard: Sequence[Heard]) -> None:
-        await self._progress.hear(heard)
+    async def note_contacts(self, contacts: Sequence[Contact]) -> None:
+        await self._progress.note_contacts(contacts)
 
-    async def heard(self) -> list[Heard]:
-        return await self._progress.heard()
+    async def contacts(self) -> list[Contact]:
+        return await self._progress.contacts()
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
         await self._verdicts.put(verdicts)

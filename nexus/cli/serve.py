@@ -16,7 +16,7 @@ from nexus.cli.options import DEFAULT_URL, ConfigFile, Json, State
 from nexus.domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from api.services import Services
+    from api.context import ApiContext
     from nexus.config import Config
     from nexus.ports import Templates
 
@@ -108,7 +108,7 @@ def dev(
 
     folder = StateFolder(state)
 
-    def announce(url: str, served: Services | None) -> None:
+    def announce(url: str, served: ApiContext | None) -> None:
         assert served is not None
         _announce(url, served.templates, settings, folder.root, as_json)
 

@@ -10,7 +10,7 @@ from nexus.composition.engines import Engines
 
 __all__ = ["Readiness"]
 
-_PATIENCE = 3.0
+_TIMEOUT = 3.0
 """Seconds that a check may take."""
 _GOOD_FOR = 1.0
 """Seconds that what a check found is answered again, however many ask."""
@@ -62,10 +62,10 @@ class Readiness:
 
     async def _line(self, needed_by: Collection[str], what: str, check: Check) -> str | None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 problem = await check()
         except TimeoutError:
-            problem = f"no answer within {_PATIENCE:.0f} s"
+            problem = f"no answer within {_TIMEOUT:.0f} s"
         except Exception as error:  # whatever it is, it keeps the role from that
             problem = str(error) or type(error).__name__
         return problem and f"{', '.join(self._of(needed_by))} cannot {what}: {problem}"

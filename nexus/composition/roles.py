@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from api.bodies.intake import BodyLimits
+from api.context import ApiContext
 from api.origins import Origins
-from api.services import Services
 from api.verdicts import Verdicts
 from nexus.backoff import retry
 from nexus.composition.engines import Engines
-from nexus.domain.admission import Window
+from nexus.domain.admission import LookAhead
 from nexus.domain.errors import ConfigError
 from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
@@ -34,14 +34,14 @@ from streams.scheduler.placing import Pace, Placer
 from streams.scheduler.scheduler import Scheduler, Starts
 from streams.supervisor.collector import Collector
 from streams.supervisor.oversight import Oversight
-from streams.supervisor.reconciler import Patience, Reconciler
+from streams.supervisor.reconciler import Limits, Reconciler
 from streams.supervisor.supervisor import Supervisor
 from streams.supervisor.sweeper import Sweeper
 from streams.watcher import Watcher
 
-__all__ = ["INSTALLED", "STREAMS", "Role", "Spawn", "services"]
+__all__ = ["INSTALLED", "STREAMS", "Role", "Spawn", "api_context"]
 
-_SETTLE_AFTER = timedelta(seconds=30)
+_DISOWN_AFTER = timedelta(seconds=30)
 """An append is given up after ten seconds, and a broker keeps no request that much longer."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
@@ -101,8 +101,8 @@ async def supervisor(role: Role) -> None:
     role.spawn(collector.sweep(limits.collect_interval))
     graces = msgspec.structs.asdict(engines.config.grace)
     oversight = Oversight(clusters, graces, limits.missed_after)
-    patience = Patience(limits.check_after, limits.max_unreachable, removed, limits.unreachable_after)
-    reconciler = Reconciler(context, clusters, oversight, patience)
+    waits = Limits(limits.check_after, limits.max_unreachable, removed, limits.unreachable_after)
+    reconciler = Reconciler(context, clusters, oversight, waits)
     role.spawn(reconciler.run(limits.reconcile_interval))
     sweeper = await _sweeper(engines, "supervisor")
     role.spawn(sweeper.run(engines.config.garbage.interval))
@@ -125,7 +125,7 @@ async def scheduler(role: Role) -> None:
         placing = Scheduler(
             context,
             placer,
-            Window[Ack](limits.window, limits.window_bytes),
+            LookAhead[Ack](limits.window, limits.window_bytes),
             _pending(engines),
             placement.defer_after,
             role.spawn,
@@ -195,7 +195,7 @@ async def _watch(cluster: Cluster, journal: Journal, clock: Clock, _term: int) -
     await Watcher(cluster, journal, clock).run()
 
 
-async def services(role: Role) -> Services:
+async def api_context(role: Role) -> ApiContext:
     """What the API and the receiver work with."""
     engines = role.engines
     config = engines.config
@@ -208,7 +208,7 @@ async def services(role: Role) -> Services:
         """Only here does an API ask the clusters, so that it opens them only for this."""
         return await (await _sweeper(engines, "api")).report(limit)
 
-    return Services(
+    return ApiContext(
         journal=await engines.journal("api"),
         store=store,
         claims=await engines.claims(),
@@ -224,8 +224,8 @@ async def services(role: Role) -> Services:
         host=engines.machine.name,
         spawn=role.spawn,
         place_within=config.placement.deadline,
-        settle_after=_SETTLE_AFTER,
-        unheard_after=config.supervision.unreachable_after,
+        disown_after=_DISOWN_AFTER,
+        unreachable_after=config.supervision.unreachable_after,
         garbage=garbage,
         read_wait=config.http.read_wait,
         # Algorithms that read from S3 itself can read nothing that is not there.

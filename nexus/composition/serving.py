@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from api.app import ROUTES, create_app
+from api.context import ApiContext
 from api.health import Health
-from api.services import Services
 from nexus.composition import heap
 from nexus.composition.engines import Engines
 from nexus.composition.listening import check_address, connections, listening
 from nexus.composition.readiness import Readiness
-from nexus.composition.roles import INSTALLED, STREAMS, Role, Spawn, services
+from nexus.composition.roles import INSTALLED, STREAMS, Role, Spawn, api_context
 from nexus.config import Config
 from nexus.embedded.state import StateFolder
 
@@ -29,7 +29,7 @@ async def serve(
     config: Config,
     state: StateFolder | None,
     roles: Collection[str],
-    announce: Callable[[str, Services | None], None],
+    announce: Callable[[str, ApiContext | None], None],
 ) -> None:
     """Run until SIGINT or SIGTERM. Raises ConfigError where the folder, the port or the engines cannot be used.
 
@@ -49,7 +49,7 @@ async def serve(
             for name, start in (STREAMS | INSTALLED).items():
                 if name in roles:
                     await start(role)
-            asked = await services(role) if set(ROUTES) & set(roles) else None
+            asked = await api_context(role) if set(ROUTES) & set(roles) else None
             health = Health(role.problems, Readiness(engines, roles).problems)
             app = create_app(roles, asked, health)
             probes = create_app([], None, health) if config.http.probe_port else None

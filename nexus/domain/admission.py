@@ -14,7 +14,7 @@ import msgspec
 
 from nexus.domain.backoff import delay
 
-__all__ = ["Entry", "Window", "retry_delay", "should_park"]
+__all__ = ["Entry", "LookAhead", "retry_delay", "should_defer"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _LONGEST_DELAY = 30.0
 class Entry(msgspec.Struct, Generic[T], frozen=True, eq=False):
     """What a scheduler keeps in memory of a request that waits.
 
-    `at` is when the request was made, `size` the bytes of its record, `partition` where that lies, `token` what
+    `at` is when the request was made, `size` the bytes of its record, `partition` where that lies, `ack` what
     acknowledges it. Two entries are never equal: the same request may lie in the log twice, and each is acknowledged.
     """
 
@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, Generic[T], frozen=True, eq=False):
     at: float
     size: int
     partition: int
-    token: T
+    ack: T
 
 
 # A live item of the heaps has the number under which its entry is waiting; others are left over from a discard.
@@ -53,7 +53,7 @@ class _Lane(Generic[T]):
         self.pending = 0
 
 
-class Window(Generic[T]):
+class LookAhead(Generic[T]):
     """A look-ahead over the queue, full once it holds `max_entries` entries or `max_bytes` bytes of records.
 
     An entry that `next` returned is no longer in the window. It counts as its algorithm's pending Job until `release`
@@ -205,9 +205,9 @@ class Window(Generic[T]):
         self._discarded = 0
 
 
-def should_park(first_refused_at: float, now: float, park_after: float) -> bool:
+def should_defer(first_refused_at: float, now: float, defer_after: float) -> bool:
     """Whether a request has been refused for so long (all in seconds) that it is parked instead of held."""
-    return now - first_refused_at >= park_after
+    return now - first_refused_at >= defer_after
 
 
 def retry_delay(attempt: int, jitter: float) -> float:

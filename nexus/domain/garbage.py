@@ -17,7 +17,7 @@ from nexus.domain.observed import JobView
 from nexus.domain.payload import payload_key
 from nexus.domain.run import Run
 
-__all__ = ["Garbage", "Keeping", "Owner", "is_unheard", "owner_of", "why_job_goes", "why_payload_goes"]
+__all__ = ["Garbage", "Keeping", "PayloadOf", "is_unreported", "owner_of", "why_job_goes", "why_payload_goes"]
 
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,14 +46,14 @@ class Keeping(msgspec.Struct, frozen=True):
         return min(self.payload_retention, self.payload_grace)
 
 
-class Owner(msgspec.Struct, frozen=True):
+class PayloadOf(msgspec.Struct, frozen=True):
     """The run whose payload lies under a key."""
 
     algorithm: str
     request_id: str
 
 
-def is_unheard(job: JobView, run: Run, cluster: str, installation: str) -> bool:
+def is_unreported(job: JobView, run: Run, cluster: str, installation: str) -> bool:
     """Whether this is the Job of a run whose `JobCreated` nobody lived to append: then append it, and keep the Job."""
     missing = not run.job_uid and run.request.cluster == cluster
     return missing and is_ours(job, run.request, installation)
@@ -81,7 +81,7 @@ def why_job_goes(job: JobView, run: Run | None, installation: str, until: dateti
     return "its run has ended, and its Job was taken for gone" if run.collected_at else ""
 
 
-def owner_of(key: str) -> Owner | None:
+def owner_of(key: str) -> PayloadOf | None:
     """Tell whose payload a key is; None for what no Nexus put there: our ids are UUIDv7."""
     folder, _, request_id = key.partition("/")
     algorithm = folder.removeprefix("algorithm=")
@@ -90,11 +90,11 @@ def owner_of(key: str) -> Owner | None:
     except InvalidInput:
         return None
     ours = payload_key(algorithm, parsed) == key and issued_at(parsed) is not None
-    return Owner(algorithm, parsed) if ours else None
+    return PayloadOf(algorithm, parsed) if ours else None
 
 
 def why_payload_goes(
-    owner: Owner, stored_at: datetime, run: Run | None, until: datetime, keeping: Keeping
+    owner: PayloadOf, stored_at: datetime, run: Run | None, until: datetime, keeping: Keeping
 ) -> str:
     """Tell why to delete a payload; empty for one that stays."""
     if run is None:

@@ -13,9 +13,9 @@ from nexus.domain.events import DeletionPolicy, Fact, RunCancelled, RunCompleted
 from nexus.domain.run import DRY_RUN, Run
 
 __all__ = [
+    "Append",
     "Create",
     "Drop",
-    "Record",
     "Wait",
     "cancelled_with",
     "is_for_good",
@@ -37,7 +37,7 @@ class Drop(msgspec.Struct, frozen=True):
     """Nothing to do: the run has its Job, or has ended, or belongs to another cluster."""
 
 
-class Record(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True):
     """No Job is to be made: this fact says why."""
 
     fact: Fact
@@ -52,7 +52,7 @@ class Create(msgspec.Struct, frozen=True):
 
 def place(
     run: Run | None, parent: Run | None, cluster: str, now: datetime, refusal: str = ""
-) -> Wait | Drop | Record | Create:
+) -> Wait | Drop | Append | Create:
     """`parent` is the row of the run's parent, read after the row of the run itself; `refusal` is the cluster's last."""
     if run is None:
         return Wait()
@@ -60,11 +60,11 @@ def place(
     if run.ended or run.job_uid or request.cluster != cluster:
         return Drop()
     if parent and parent.ended and parent.cancellation_policy in _TAKING:
-        return Record(cancelled_with(run, parent, now))
+        return Append(cancelled_with(run, parent, now))
     if request.dry_run:
-        return Record(RunCompleted(request_id=run.id, algorithm=request.algorithm, at=now, job_uid=DRY_RUN))
+        return Append(RunCompleted(request_id=run.id, algorithm=request.algorithm, at=now, job_uid=DRY_RUN))
     if now >= request.placement_deadline:
-        return Record(timed_out(run, now, refusal))
+        return Append(timed_out(run, now, refusal))
     lives = parent is not None and not parent.ended and parent.has_job and parent.request.cluster == cluster
     return Create(run, parent.job_uid if parent and lives else "")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
+from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
 from nexus.embedded.group_commit import GroupCommit, connect
@@ -70,7 +70,7 @@ class SqliteRunStore:
         self._reader = connect(path)
         self._reader.executescript(_SCHEMA)
         self._folded: dict[Partition, datetime] = {}
-        self._commits: GroupCommit[Sequence[Folded | Heard | Verdict], None] = GroupCommit(path, _apply)
+        self._commits: GroupCommit[Sequence[Folded | Contact | Verdict], None] = GroupCommit(path, _apply)
 
     def close(self) -> None:
         self._commits.close()
@@ -161,12 +161,12 @@ class SqliteRunStore:
         watermark = min(self._folded.values(), default=_NEVER)
         return None if watermark == _NEVER else watermark
 
-    async def hear(self, heard: Sequence[Heard]) -> None:
-        await self._commits.submit(heard)
+    async def note_contacts(self, contacts: Sequence[Contact]) -> None:
+        await self._commits.submit(contacts)
 
-    async def heard(self) -> list[Heard]:
+    async def contacts(self) -> list[Contact]:
         rows = self._reader.execute("SELECT cluster, identity, at FROM heard ORDER BY cluster, identity")
-        return [Heard(cluster, identity, _EPOCH + at * _MICRO) for cluster, identity, at in rows]
+        return [Contact(cluster, identity, _EPOCH + at * _MICRO) for cluster, identity, at in rows]
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
         await self._commits.submit(verdicts)
@@ -176,12 +176,14 @@ class SqliteRunStore:
         return [Verdict(cluster, digest, _EPOCH + at * _MICRO, refusal) for digest, at, refusal in rows]
 
 
-def _apply(connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Heard | Verdict]]) -> list[None]:
+def _apply(
+    connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Contact | Verdict]]
+) -> list[None]:
     for together in items:
         heard = [
             (each.cluster, each.identity, (each.at - _EPOCH) // _MICRO)
             for each in together
-            if isinstance(each, Heard)
+            if isinstance(each, Contact)
         ]
         connection.executemany(_HEAR, heard)
         for each in together:

@@ -24,7 +24,7 @@ from nexus.kafka.client import Connection
 
 __all__ = ["Admin", "Topic"]
 
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 _PAUSE = 0.1
 
 
@@ -108,7 +108,7 @@ class Admin:
 
     async def _until(self, partitions: Mapping[str, int]) -> None:
         """Each partition has a leader: the controller decides before the brokers know."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while True:
                 led = {
                     topic["topic"]: sum(partition["leader"] >= 0 for partition in topic["partitions"])

@@ -19,7 +19,7 @@ __all__ = ["Reader"]
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 """Seconds that a question is asked again and again before the log is said to be unavailable."""
 _FETCH_BYTES = 1024 * 1024
 _CURSORS = 64
@@ -129,7 +129,7 @@ class Reader:
         problem: Exception | None = None
         backoff = Backoff(longest=1.0)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 while True:
                     try:
                         client = await self._connected()
@@ -144,7 +144,7 @@ class Reader:
             await self.close()
             servers = ", ".join(self._connection["bootstrap_servers"])
             raise Unavailable(
-                f"Kafka at {servers} did not answer within {_PATIENCE:.0f} s ({problem}): see whether its brokers run"
+                f"Kafka at {servers} did not answer within {_TIMEOUT:.0f} s ({problem}): see whether its brokers run"
             ) from None
 
     async def _connected(self) -> Client:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _KEPT = 200
 """Levels of nesting: more than anything that is used has, and fewer than a decoder can take."""
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+_LEXEME = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: str) -> T:
@@ -34,13 +34,13 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, where: s
 
 def _shallow(body: bytes) -> bytes:
     kept, depth, since = bytearray(), 0, 0
-    for token in _TOKEN.finditer(body):
-        if token[0] in b"[{":
+    for lexeme in _LEXEME.finditer(body):
+        if lexeme[0] in b"[{":
             if depth == _KEPT:
-                kept += body[since : token.start()] + b"null"
+                kept += body[since : lexeme.start()] + b"null"
             depth += 1
-        elif token[0] in b"]}":
+        elif lexeme[0] in b"]}":
             depth -= 1
             if depth == _KEPT:
-                since = token.end()
+                since = lexeme.end()
     return bytes(kept + body[since:])

@@ -13,7 +13,7 @@ from nexus.domain.errors import Unavailable
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.ports import Partition
 from streams.drivers.acks import Acks
-from streams.drivers.progress import Progress
+from streams.drivers.liveness import Liveness
 from streams.processor import Clock, Delivery, Processor
 
 __all__ = ["EmbeddedDriver"]
@@ -51,7 +51,7 @@ class EmbeddedDriver:
         self._batch = batch
         self._commit_every = commit_every
         self._partitions: dict[Partition, Acks] = {}
-        self._progress = Progress(consumers, clock)
+        self._progress = Liveness(consumers, clock)
 
     def problem(self) -> str | None:
         return self._progress.problem()

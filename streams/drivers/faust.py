@@ -20,8 +20,8 @@ from nexus.kafka.names import Names
 from nexus.ports import Partition
 from streams.drivers.faust_metrics import counted
 from streams.drivers.inbox import Gap, Inbox
-from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, Membership
-from streams.drivers.progress import Progress
+from streams.drivers.liveness import Liveness
+from streams.drivers.membership import ALLOWED_SKEW, TIMEOUT, Membership
 from streams.drivers.renaming import Renaming
 from streams.processor import Clock, Processor
 
@@ -73,7 +73,7 @@ class FaustDriver:
         self._batch = batch
         self._skew = skew
         self._names = names
-        self._progress = Progress(consumers, clock)
+        self._progress = Liveness(consumers, clock)
         self._gaps: dict[Partition, int] = {}
 
     def problem(self) -> str | None:
@@ -130,7 +130,7 @@ class FaustDriver:
             for task in background:
                 task.cancel()
             with suppress(TimeoutError, KafkaError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     await membership.commit()
             await app.stop()
             # They are kept by the id of the app, which a later one may get.

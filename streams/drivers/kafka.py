@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # no py.
 from nexus.backoff import Backoff
 from nexus.kafka.names import Names
 from nexus.ports import Position, Record
-from streams.drivers.membership import ALLOWED_SKEW, PATIENCE, TICK, Consumer, Membership
-from streams.drivers.progress import Progress
+from streams.drivers.liveness import Liveness
+from streams.drivers.membership import ALLOWED_SKEW, TICK, TIMEOUT, Consumer, Membership
 from streams.drivers.renaming import Renaming
 from streams.processor import Clock, Processor
 
@@ -96,7 +96,7 @@ class KafkaDriver:
         self._batch = batch
         self._skew = skew
         self._names = names
-        self._progress = Progress(consumers, clock)
+        self._progress = Liveness(consumers, clock)
 
     def problem(self) -> str | None:
         return self._progress.problem()
@@ -143,7 +143,7 @@ class KafkaDriver:
                 task.cancel()
             for last in (membership.commit, consumer.stop):
                 with suppress(TimeoutError, KafkaError):
-                    async with asyncio.timeout(PATIENCE):
+                    async with asyncio.timeout(TIMEOUT):
                         await last()
 
     def _consumer(self) -> _Consumer:

@@ -16,10 +16,10 @@ from nexus.backoff import Backoff, retry
 from nexus.domain.errors import Unavailable
 from nexus.ports import Partition, Record
 from streams.drivers.acks import Acks
-from streams.drivers.progress import Progress
+from streams.drivers.liveness import Liveness
 from streams.processor import Clock, Delivery, Processor
 
-__all__ = ["ALLOWED_SKEW", "PATIENCE", "TICK", "Consumer", "Membership"]
+__all__ = ["ALLOWED_SKEW", "TICK", "TIMEOUT", "Consumer", "Membership"]
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ ALLOWED_SKEW = timedelta(milliseconds=100)
 
 TICK = 0.05
 """Seconds between two looks at how far the log reaches."""
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that the group waits for our batch in hand before its partitions go to others, and a stop for the broker."""
 _COMMIT_EVERY = 0.5
 
@@ -69,7 +69,7 @@ class Membership:
         topics: Sequence[str],
         processor: Processor,
         consumers: str | None,
-        progress: Progress,
+        progress: Liveness,
         skew: timedelta,
     ) -> None:
         self._consumer = consumer
@@ -89,7 +89,7 @@ class Membership:
         """Give up every partition: the group shares them out again."""
         self._given.clear()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 if self._told:
                     # First of all: it makes a scheduler let go of a batch for which its window has no room.
                     with suppress(Unavailable):  # it hears soon what is ours then

@@ -14,7 +14,7 @@ from nexus.domain.errors import InvalidInput, Refused, Unavailable
 from nexus.domain.events import JobCreated, RunSchedulingFailed
 from nexus.domain.job import Materializer, is_ours
 from nexus.domain.observed import JobView
-from nexus.domain.placement import Create, Drop, Record, Wait, is_for_good, place, refused
+from nexus.domain.placement import Append, Create, Drop, Wait, is_for_good, place, refused
 from nexus.domain.run import Run
 from nexus.domain.throttle import TokenBucket
 from nexus.ports import Cluster, PayloadUrls
@@ -68,12 +68,12 @@ class Placer:
 
     async def reached(self) -> None:
         """Returns once the cluster answers: while it is not there yet, its queue may as well stay in its topic."""
-        await retry(self._cluster.identity, "cluster_not_reached", cluster=self._cluster.name)
+        await retry(self._cluster.identity, "cluster_unreachable", cluster=self._cluster.name)
 
     async def place(self, request_id: str, refusal: str = "") -> Placed:
         """`refusal` is what became of the last attempt. Raises Refused or Unavailable where another may do better."""
         looked, identity, owner = self._monotonic(), "", ""
-        decision: Wait | Drop | Record | Create | JobView
+        decision: Wait | Drop | Append | Create | JobView
         run, decision = await self._decide(request_id, refusal)
         if run and isinstance(decision, Create):
             identity = await self._identity()
@@ -88,11 +88,11 @@ class Placer:
                     decision = await self._create(run, owner if owner == decision.parent_uid else "")
         match decision:
             case JobView() as job if run:
-                await self._say_created(run, job, identity)
+                await self._append_created(run, job, identity)
                 return Placed.CREATED
-            case Record(RunSchedulingFailed() as fact) if run:
+            case Append(RunSchedulingFailed() as fact) if run:
                 return await self._end(run, fact)
-            case Record(fact):
+            case Append(fact):
                 await self._journal.append([fact])
                 return Placed.NONE
             case Wait():
@@ -102,7 +102,7 @@ class Placer:
 
     async def _decide(
         self, request_id: str, refusal: str
-    ) -> tuple[Run | None, Wait | Drop | Record | Create]:
+    ) -> tuple[Run | None, Wait | Drop | Append | Create]:
         run = await self._store.get(request_id)
         parent_of = run.request.parent if run else None
         parent = await self._store.get(parent_of.request_id) if parent_of else None
@@ -127,17 +127,17 @@ class Placer:
         while (wait := self.pace.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
             await asyncio.sleep(min(wait, 1.0))
 
-    async def _create(self, run: Run, owner: str) -> JobView | Record:
+    async def _create(self, run: Run, owner: str) -> JobView | Append:
         """The run's Job, also where an earlier create was done and not answered; or why it will never have one."""
         url = await self._payload_url(run)
         started = self._monotonic()
         try:
             created = await self._cluster.create(self._materializer.job(run.request, url, owner))
         except InvalidInput as error:  # it is in the request, where no other attempt finds anything else
-            return Record(refused(run, str(error), self._clock()))
+            return Append(refused(run, str(error), self._clock()))
         except Refused as error:
             if is_for_good(error, run, self._clock(), self._denied_grace):
-                return Record(refused(run, str(error), self._clock()))
+                return Append(refused(run, str(error), self._clock()))
             self._push_back(error)
             raise
         except Unavailable as error:
@@ -162,7 +162,7 @@ class Placer:
         self.pace.bucket.pushed_back(self._monotonic(), retry_after)
         self._closed_because = str(error)
 
-    async def _say_created(self, run: Run, job: JobView, identity: str) -> None:
+    async def _append_created(self, run: Run, job: JobView, identity: str) -> None:
         fact = JobCreated(
             request_id=run.id,
             algorithm=run.request.algorithm,
@@ -183,7 +183,7 @@ class Placer:
                 raise
             job = None  # where it turns up later, its watcher sends the collector
         if job and is_ours(job, run.request, self._materializer.installation):
-            await self._say_created(run, job, identity)
+            await self._append_created(run, job, identity)
             return Placed.CREATED
         await self._journal.append([fact])
         return Placed.NONE

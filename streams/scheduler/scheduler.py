@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import msgspec
 import structlog
 
-from nexus.domain.admission import Entry, Window, retry_delay, should_park
+from nexus.domain.admission import Entry, LookAhead, retry_delay, should_defer
 from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import (
     REPORTED,
@@ -63,18 +63,18 @@ class Scheduler:
         self,
         context: Context,
         placer: Placer,
-        window: Window[Ack],
+        window: LookAhead[Ack],
         pending: PendingWindow,
-        park_after: timedelta,
+        defer_after: timedelta,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
-        """A request that has been refused for `park_after` is parked."""
+        """A request that has been refused for `defer_after` is parked."""
         self._placer = placer
         self._store = context.store
         self._journal = context.journal
         self._window = window
         self._starting = pending
-        self._park_after = park_after
+        self._defer_after = defer_after
         self._clock = context.clock
         self._monotonic = context.monotonic
         self._chance = context.chance
@@ -172,7 +172,7 @@ class Scheduler:
             match await self._placer.place(entry.request_id, str(attempts.last) if attempts else ""):
                 case Placed.CREATED:  # the Job stays in the pending window until its start is heard
                     self._attempts.pop(entry.request_id, None)
-                    entry.token()
+                    entry.ack()
                 case Placed.NONE:
                     self._done(entry)
                 case Placed.NOT_YET:
@@ -187,7 +187,7 @@ class Scheduler:
         self._attempts.pop(entry.request_id, None)
         if self._starting.gone(entry.request_id):
             self._release(entry.request_id)
-        entry.token()
+        entry.ack()
 
     def _put_back(self, entry: Entry[Ack], delay: float) -> None:
         self._starting.gone(entry.request_id)
@@ -212,16 +212,16 @@ class Scheduler:
             again = self._clock() + timedelta(seconds=delay)
             # Who ends the run at its deadline must know the refusal, also where it came too late for another attempt.
             if run and (
-                should_park(attempts.first, now, self._park_after.total_seconds())
+                should_defer(attempts.first, now, self._defer_after.total_seconds())
                 or again >= run.request.placement_deadline
             ):
-                await self._park(entry, run, error)
+                await self._defer(entry, run, error)
                 return
         except Unavailable as unheard:
-            _log.warning("parking_waits", run=entry.request_id, problem=str(unheard))
+            _log.warning("deferral_waits", run=entry.request_id, problem=str(unheard))
         self._put_back(entry, delay)
 
-    async def _park(self, entry: Entry[Ack], run: Run, error: Refused | Unavailable) -> None:
+    async def _defer(self, entry: Entry[Ack], run: Run, error: Refused | Unavailable) -> None:
         """Acknowledge a request that has been refused for long, so that it holds up no offset."""
         if not run.ended and not run.job_uid:
             now = self._clock()
@@ -230,7 +230,7 @@ class Scheduler:
                 algorithm=run.request.algorithm,
                 at=now,
                 attempt=run.deferrals + 1,
-                until=min(now + self._park_after, run.request.placement_deadline),
+                until=min(now + self._defer_after, run.request.placement_deadline),
                 reason=str(error),
                 denied=isinstance(error, Refused) and error.denied,
             )

@@ -47,7 +47,7 @@ class Oversight:
         self._grace = grace
         self._free = asyncio.Semaphore(_AT_ONCE)
 
-    async def look(self, run: Run, watermark: datetime, now: datetime) -> Event | None:
+    async def check(self, run: Run, watermark: datetime, now: datetime) -> Event | None:
         """Decide what to append about a run that was read from the projections at the watermark, or later.
 
         None where its cluster is unreachable, or is not the one that it was placed on: unreachable is not dead.
@@ -61,7 +61,7 @@ class Oversight:
                     return None
                 return await self._ask(run, cluster, watermark, now)
             except Unavailable as error:
-                _log.warning("cluster_not_heard", cluster=cluster.name, run=run.id, problem=str(error))
+                _log.warning("cluster_unreachable", cluster=cluster.name, run=run.id, problem=str(error))
                 return None
 
     async def _ask(self, run: Run, cluster: Cluster, watermark: datetime, now: datetime) -> Event | None:

@@ -7,12 +7,12 @@ import structlog
 from nexus.domain.errors import Unavailable
 from nexus.ports import Cluster
 
-__all__ = ["is_gone"]
+__all__ = ["has_vanished"]
 
 _log = structlog.get_logger(__name__)
 
 
-async def is_gone(cluster: Cluster | None, cluster_id: str, job: str, uid: str) -> bool:
+async def has_vanished(cluster: Cluster | None, cluster_id: str, job: str, uid: str) -> bool:
     """Ask its own cluster whether a Job has vanished.
 
     False as well where the cluster is unreachable, or is not the one with that identity: unreachable is not dead.
@@ -24,6 +24,6 @@ async def is_gone(cluster: Cluster | None, cluster_id: str, job: str, uid: str) 
             return False
         there = await cluster.get(job)
     except Unavailable as error:
-        _log.warning("cluster_not_heard", cluster=cluster.name, run=job, problem=str(error))
+        _log.warning("cluster_unreachable", cluster=cluster.name, run=job, problem=str(error))
         return False
     return there is None or there.metadata.uid != uid

@@ -14,7 +14,7 @@ from nexus.ports import Cluster, Partition
 from streams.context import Context
 from streams.processor import Delivery
 from streams.supervisor.evidence import gather
-from streams.supervisor.presence import is_gone
+from streams.supervisor.presence import has_vanished
 from streams.watermark import passed
 
 __all__ = ["Supervisor"]
@@ -78,7 +78,7 @@ class Supervisor:
                 return silent(run, evidence, self._clock())
             return diagnose(run, seen, evidence, self._clock())
         uid = seen.job.metadata.uid if seen.job else run.job_uid
-        if not await is_gone(cluster, seen.cluster_id, run.id, uid):
+        if not await has_vanished(cluster, seen.cluster_id, run.id, uid):
             return None  # where it could not be asked, the reconciler will
         assert cluster
         return vanished(run, await gather(cluster, run.id, seen.pods), self._clock())

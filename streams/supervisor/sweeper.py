@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nexus.backoff import retry
 from nexus.domain.errors import Refused, Unavailable
 from nexus.domain.events import DeletionPolicy, JobCreated, OrphanCollected, PayloadCollected
-from nexus.domain.garbage import Garbage, Keeping, is_unheard, owner_of, why_job_goes, why_payload_goes
+from nexus.domain.garbage import Garbage, Keeping, is_unreported, owner_of, why_job_goes, why_payload_goes
 from nexus.domain.ids import issued_at
 from nexus.domain.job import ALGORITHM
 from nexus.domain.observed import JobView
@@ -38,7 +38,7 @@ class _Jobs(NamedTuple):
     """What to delete on a cluster, and the Jobs whose `JobCreated` nobody lived to append."""
 
     garbage: list[Garbage]
-    unheard: list[tuple[Run, JobView]]
+    unreported: list[tuple[Run, JobView]]
 
 
 class Sweeper:
@@ -75,7 +75,7 @@ class Sweeper:
             try:
                 await self._sweep_jobs(cluster)
             except (Refused, Unavailable) as error:
-                _log.warning("garbage_waits", cluster=cluster.name, problem=str(error))
+                _log.warning("sweep_waits", cluster=cluster.name, problem=str(error))
         async for page in self._found_payloads():
             await self._remove_payloads(page)
 
@@ -85,17 +85,17 @@ class Sweeper:
             _job_of(run.id, run.request.algorithm, run.request.cluster, run.job_uid, run.sent_at)
             for run in await self._store.uncollected(self._clock(), limit)
         ]
-        unheard = []
+        unreachable = []
         for cluster in self._clusters.values():
             try:
                 found += (await self._found_jobs(cluster)).garbage
             except Unavailable:
-                unheard.append(cluster.name)
+                unreachable.append(cluster.name)
         async for page in self._found_payloads():
             found += page
             if len(found) > limit:
                 break
-        return GarbageReport(found[:limit], sorted(unheard), more=len(found) > limit)
+        return GarbageReport(found[:limit], sorted(unreachable), more=len(found) > limit)
 
     async def _sweep_jobs(self, cluster: Cluster) -> None:
         identity = await cluster.identity()
@@ -109,7 +109,7 @@ class Sweeper:
                 cluster=cluster.name,
                 cluster_id=identity,
             )
-            for run, job in found.unheard
+            for run, job in found.unreported
         )
         for garbage in found.garbage:
             said = OrphanCollected(
@@ -141,8 +141,8 @@ class Sweeper:
     def _judge(
         self, job: JobView, run: Run | None, cluster: str, until: datetime | None, found: _Jobs
     ) -> None:
-        if run and is_unheard(job, run, cluster, self._installation):
-            found.unheard.append((run, job))
+        if run and is_unreported(job, run, cluster, self._installation):
+            found.unreported.append((run, job))
             return
         metadata, grace = job.metadata, self._keeping.job_grace
         if until and (because := why_job_goes(job, run, self._installation, until, grace)):

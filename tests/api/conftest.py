@@ -25,7 +25,7 @@ class Api:
         numbers = itertools.count(1)
         new_id = {"new_id": lambda: run_id(next(numbers))}
         self.installation = installation
-        self.services = installation.services(folder, **new_id | {"max_body": 32 * 1024**2} | fields)
+        self.services = installation.api_context(folder, **new_id | {"max_body": 32 * 1024**2} | fields)
         self.app = create_app(list(ROUTES), self.services, Health(list))
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://nexus.test"

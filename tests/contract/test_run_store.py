@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from nexus.domain.blindness import Heard
 from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, encode_event, event_id
+from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.domain.verdict import Verdict
 from nexus.embedded.run_store import SqliteRunStore
@@ -206,28 +206,28 @@ async def test_the_watermark_is_that_of_the_slowest_partition(store):
 
 
 async def test_when_a_cluster_was_last_heard_only_goes_forward(store):
-    assert await store.heard() == []
-    near, far = (Heard(name, f"uid-{name}", START + timedelta(seconds=5)) for name in ("eu.west", "us-1"))
-    await store.hear([near, far])
+    assert await store.contacts() == []
+    near, far = (Contact(name, f"uid-{name}", START + timedelta(seconds=5)) for name in ("eu.west", "us-1"))
+    await store.note_contacts([near, far])
     later = replace(near, at=START + timedelta(seconds=9))
-    await store.hear([later, replace(far, at=START)])
-    assert sorted(await store.heard(), key=lambda heard: heard.cluster) == [later, far]
+    await store.note_contacts([later, replace(far, at=START)])
+    assert sorted(await store.contacts(), key=lambda heard: heard.cluster) == [later, far]
     assert await store.watermark() is None
 
 
 async def test_a_cluster_that_got_the_name_of_another_is_heard_by_itself(store):
-    first, second = Heard("eu", "uid-1", START), Heard("eu", "uid-2", START + timedelta(seconds=1))
-    await store.hear([first])
-    await store.hear([second])
-    assert {heard.identity: heard.at for heard in await store.heard()} == {
+    first, second = Contact("eu", "uid-1", START), Contact("eu", "uid-2", START + timedelta(seconds=1))
+    await store.note_contacts([first])
+    await store.note_contacts([second])
+    assert {heard.identity: heard.at for heard in await store.contacts()} == {
         "uid-1": first.at,
         "uid-2": second.at,
     }
 
 
 async def test_hearing_nothing_changes_nothing(store):
-    await store.hear([])
-    assert await store.heard() == []
+    await store.note_contacts([])
+    assert await store.contacts() == []
 
 
 async def test_the_last_word_of_a_cluster_stands(store):

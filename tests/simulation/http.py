@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.app import ROUTES, create_litestar
+from api.context import ApiContext
 from api.health import Health
-from api.services import Services
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults, Trace
 from tests.simulation.loop import Process, VirtualLoop, current_process
@@ -30,10 +30,10 @@ class Answer(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
-_services: dict[Process, Services] = {}
+_contexts: dict[Process, ApiContext] = {}
 
 _app = create_litestar(
-    list(ROUTES), lambda: _services[current_process()], lambda: Health(list), max_body=1 << 20
+    list(ROUTES), lambda: _contexts[current_process()], lambda: Health(list), max_body=1 << 20
 )
 """One for all simulations, because it takes long to make; each request is given what its process serves with."""
 
@@ -46,12 +46,12 @@ class Http:
         self._trace = trace
         self.serving: Callable[[], Sequence[Process]] = list
 
-    def serve(self, process: Process, services: Services) -> None:
-        _services[process] = services
+    def serve(self, process: Process, context: ApiContext) -> None:
+        _contexts[process] = context
 
     def close(self, processes: Sequence[Process]) -> None:
         for process in processes:
-            _services.pop(process, None)
+            _contexts.pop(process, None)
 
     async def call(
         self,

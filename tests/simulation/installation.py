@@ -7,17 +7,17 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
-from nexus.composition.roles import STREAMS, Role, services
+from nexus.composition.roles import STREAMS, Role, api_context
 from nexus.config import (
     Config,
     Garbage,
     Grace,
     Log,
-    Patience,
     Payload,
     Placement,
     SigningKey,
     Span,
+    SpanOrNever,
     Supervision,
     Throttle,
 )
@@ -171,7 +171,7 @@ class Installation:
             if name in roles:
                 await start(role)
         if "api" in roles:
-            self.http.serve(process, await services(role))
+            self.http.serve(process, await api_context(role))
 
     def _spawn(self, process: Process, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         def ended(task: asyncio.Task[None]) -> None:
@@ -275,7 +275,7 @@ def _config(chance: Chance) -> Config:
             unreachable_after=Span(seconds=6),
             max_unreachable=Span(seconds=15),
         ),
-        grace=Grace(**{name: Patience(seconds=chance.between(2, 30)) for name in Grace.__struct_fields__}),
+        grace=Grace(**{name: SpanOrNever(seconds=chance.between(2, 30)) for name in Grace.__struct_fields__}),
         garbage=Garbage(
             interval=seconds(1, 4),
             job_grace=seconds(4, 8),

@@ -45,17 +45,17 @@ MUTATIONS = (
         "1. Accepted means durable",
         "the API answers while the request is still on its way to the log",
         "api/contract/submit.py",
-        "        await services.journal.append([request])\n    except",
+        "        await context.journal.append([request])\n    except",
         "        async def later() -> None:\n"
         "            with __import__('contextlib').suppress(Unavailable):\n"
-        "                await services.journal.append([request])\n\n"
-        "        services.spawn(later())\n    except",
+        "                await context.journal.append([request])\n\n"
+        "        context.spawn(later())\n    except",
     ),
     Mutation(
         "1. Accepted means durable",
         "the API answers although a large payload is not in its store",
         "api/contract/submit.py",
-        "    address = await spooled.put(memoryview(request.payload), services.payloads, key)\n",
+        "    address = await spooled.put(memoryview(request.payload), context.payloads, key)\n",
         '    address = "memory://payloads/later"\n',
     ),
     Mutation(
@@ -153,7 +153,7 @@ MUTATIONS = (
         "6. No run is silent",
         "what was placed on a cluster that is gone for good waits for it",
         "streams/supervisor/reconciler.py",
-        "        return given_up(run, last, now) if now >= given_up_at(run, last, self._patience.blind) else None\n",
+        "        return given_up(run, last, now) if now >= given_up_at(run, last, self._limits.unreachable) else None\n",
         "        return None\n",
     ),
     Mutation(
@@ -170,7 +170,7 @@ MUTATIONS = (
         "6. Blind is not dead",
         "a cluster that cannot be heard has lost its Jobs",
         "streams/supervisor/oversight.py",
-        '                _log.warning("cluster_not_heard", cluster=cluster.name, run=run.id, problem=str(error))\n'
+        '                _log.warning("cluster_unreachable", cluster=cluster.name, run=run.id, problem=str(error))\n'
         "                return None\n",
         "                return vanished(run, await gather(cluster, run.id, ()), now)\n",
         "streams/supervisor/reconciler.py",
@@ -195,7 +195,7 @@ MUTATIONS = (
         "9. Request first",
         "a cancel is said of a run whose row nobody has read",
         "api/contract/changes.py",
-        '        run = await known_run(services, require_id(request_id), algorithm)\n    except NotFound:\n        return text(404, f"Prov',
+        '        run = await known_run(context, require_id(request_id), algorithm)\n    except NotFound:\n        return text(404, f"Prov',
         '        run = type("Unread", (), {"id": request_id})\n    except NotFound:\n        return text(404, f"Prov',
     ),
     Mutation(

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from nexus.domain.blindness import Heard
 from nexus.domain.events import decode_event, event_id
+from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
 from nexus.ports import Claim, Folded, FoldedFact, HistoryEntry, Partition, RunFilter, StoredPayload
@@ -92,8 +92,8 @@ class Projections:
         for partition in partitions:
             self.folded.setdefault(partition, _NEVER)
 
-    def hear(self, heard: Sequence[Heard]) -> None:
-        for each in heard:
+    def note_contacts(self, contacts: Sequence[Contact]) -> None:
+        for each in contacts:
             key = each.cluster, each.identity
             self.heard[key] = max(each.at, self.heard.get(key, each.at))
 
@@ -162,11 +162,11 @@ class SimulatedRunStore:
     async def watermark(self) -> datetime | None:
         return await self._read(self._there.watermark)
 
-    async def hear(self, heard: Sequence[Heard]) -> None:
-        await self._network.change("store", "", lambda: self._there.hear(heard))
+    async def note_contacts(self, contacts: Sequence[Contact]) -> None:
+        await self._network.change("store", "", lambda: self._there.note_contacts(contacts))
 
-    async def heard(self) -> list[Heard]:
-        return await self._read(lambda: [Heard(*key, at) for key, at in sorted(self._there.heard.items())])
+    async def contacts(self) -> list[Contact]:
+        return await self._read(lambda: [Contact(*key, at) for key, at in sorted(self._there.heard.items())])
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
         said = {(each.cluster, each.digest): each for each in verdicts}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from api.services import Services
+from api.context import ApiContext
 from api.verdicts import Verdicts
 from nexus.domain.diagnosis import GRACES
 from nexus.domain.events import Event, RunRequested
@@ -37,7 +37,7 @@ from streams.ledger.notifications import Notifications
 from streams.processor import Processor
 from streams.supervisor.collector import Collector
 from streams.supervisor.oversight import Oversight
-from streams.supervisor.reconciler import Patience, Reconciler
+from streams.supervisor.reconciler import Limits, Reconciler
 from streams.supervisor.supervisor import Supervisor
 from streams.supervisor.sweeper import Sweeper
 from streams.watcher import Watcher
@@ -156,11 +156,11 @@ class Installation(Tasks):
     ) -> Reconciler:
         """Hangs are given up after a minute each, but for the `graces` that a test names, in seconds."""
         spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
-        patience = Patience(timedelta(seconds=grace), timedelta(seconds=blind), removed)
-        oversight = Oversight(self.clusters, spans, patience.vanished)
-        return Reconciler(self.context, self.clusters, oversight, patience)
+        limits = Limits(timedelta(seconds=grace), timedelta(seconds=blind), removed)
+        oversight = Oversight(self.clusters, spans, limits.check_after)
+        return Reconciler(self.context, self.clusters, oversight, limits)
 
-    def services(self, folder: Path, **fields: Any) -> Services:
+    def api_context(self, folder: Path, **fields: Any) -> ApiContext:
         """What an API works with; each run that is submitted is run 1."""
         usual = {
             "journal": self.journal,
@@ -177,15 +177,15 @@ class Installation(Tasks):
             "spawn": self.spawn,
             "place_within": timedelta(hours=1),
             "garbage": self.sweeper(FolderPayloadStore(folder / "payloads")).report,
-            "unheard_after": timedelta(seconds=30),
-            "settle_after": timedelta(0),
+            "unreachable_after": timedelta(seconds=30),
+            "disown_after": timedelta(0),
             "read_wait": timedelta(seconds=5),
             "inline_limit": 1024,
             "max_body": 1024,
             "materializer": MATERIALIZER,
             "verdicts": Verdicts(self.store, {CLUSTER}, self.clock),
         }
-        return Services(**(usual | fields))
+        return ApiContext(**(usual | fields))
 
     def sweeper(self, payloads: PayloadStore, keeping: Keeping = KEEPING) -> Sweeper:
         return Sweeper(self.context, self.clusters, payloads, MATERIALIZER.installation, keeping)

@@ -25,7 +25,7 @@ async def submit(installation, tmp_path, deployed):
     """Sends a submission of that algorithm to an API that has read the folder, and gives its answer."""
 
     async def send(algorithm: str) -> httpx.Response:
-        services = installation.services(tmp_path, templates=FolderTemplates(deployed))
+        services = installation.api_context(tmp_path, templates=FolderTemplates(deployed))
         transport = httpx.ASGITransport(app=create_app(["api"], services, Health(list)))
         async with httpx.AsyncClient(transport=transport, base_url="http://nexus.test") as client:
             answer = await client.post(f"/algorithm/v1/run/{algorithm}", json={"algorithmParameters": {}})

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.context import ApiContext
 from api.health import Health
-from api.services import Services
 from nexus.domain.errors import OutcomeUnknown
 from nexus.domain.run import Stage
 from nexus.domain.topics import NewRecord
@@ -35,27 +35,27 @@ def submit(installation, tmp_path):
     """Sends a submission to an API with that log, and gives its answer."""
 
     async def send(log: Forgetful, **headers: str) -> httpx.Response:
-        services = installation.services(
+        context = installation.api_context(
             tmp_path,
             journal=Journal(log, "tests"),
-            spawn=lambda work: installation.spawn(_with(services, installation, work)),
+            spawn=lambda work: installation.spawn(_with(context, installation, work)),
         )
-        app = create_app(["api"], services, Health(list))
+        app = create_app(["api"], context, Health(list))
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://nexus.test"
         ) as client:
             answer = await client.post(
                 "/algorithm/v1/run/quick", json={"algorithmParameters": {}}, headers=headers
             )
-        services.claims.close()
+        context.claims.close()
         return answer
 
     return send
 
 
-async def _with(services: Services, installation: Installation, work) -> None:
+async def _with(context: ApiContext, installation: Installation, work) -> None:
     """What goes on after the answer has the log back."""
-    services.journal._log = installation.log
+    context.journal._log = installation.log
     await work
 
 

@@ -102,7 +102,7 @@ async def test_a_job_under_the_name_of_an_unfinished_run_is_let_be(nexus, payloa
     nexus.clock.advance(100 * GRACE)
     await sweep(nexus, payloads)
     assert nexus.cluster.jobs[RUN].metadata.uid == other.metadata.uid
-    await nexus.reconciler().look()
+    await nexus.reconciler().reconcile()
     await nexus.reaches(RUN, lambda run: run.ended)
     await sweep(nexus, payloads)
     assert nexus.cluster.deleted == [(RUN, other.metadata.uid, "Background")]

@@ -135,7 +135,7 @@ async def look(nexus: Installation, seconds: float) -> None:
     """The reconciler, that long after."""
     nexus.clock.advance(seconds)
     await nexus.caught_up()
-    await nexus.reconciler().look()
+    await nexus.reconciler().reconcile()
     await nexus.caught_up()
 
 

@@ -60,7 +60,7 @@ async def test_readers_wait_for_the_projections(engines: Engines):
 async def test_each_thing_that_is_away_is_named_with_its_roles_and_why(
     engines: Engines, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(readiness, "_PATIENCE", 0.1)
+    monkeypatch.setattr(readiness, "_TIMEOUT", 0.1)
     monkeypatch.setattr(engines, "cluster_names", lambda: ["near", "far"])
     clusters = {"near": Broken("refused"), "far": Broken("", hangs=True)}
     for port, broken in (

@@ -29,7 +29,7 @@ async def nexus(installation):
 async def look(nexus: Installation, grace: float = GRACE, **graces: float) -> None:
     """One look, after which all that was said is folded."""
     await nexus.caught_up()
-    await nexus.reconciler(grace, **graces).look()
+    await nexus.reconciler(grace, **graces).reconcile()
     await nexus.caught_up()
 
 
@@ -116,7 +116,7 @@ async def test_nothing_is_decided_before_the_watermark(installation):
     await installation.stop(ledger)
     installation.cluster.lose(run_id(2))
     installation.clock.advance(DEADLINE)
-    await installation.reconciler().look()
+    await installation.reconciler().reconcile()
     for run, facts in ((RUN, []), (run_id(2), ["JobCreated"])):
         assert await installation.types(run) == facts
 
@@ -353,16 +353,16 @@ async def test_another_cluster_that_answers_under_the_name_is_not_the_one_that_i
 
 async def test_when_a_cluster_was_last_heard_is_known_to_everybody(nexus):
     await look(nexus)
-    [first] = await nexus.store.heard()
+    [first] = await nexus.store.contacts()
     assert (first.cluster, first.identity) == (nexus.cluster.name, nexus.cluster.uid)
     nexus.clock.advance(10)
     await look(nexus)
-    [second] = await nexus.store.heard()
+    [second] = await nexus.store.contacts()
     assert second.at - first.at >= timedelta(seconds=10)
     nexus.cluster.away = True
     nexus.clock.advance(10)
     await look(nexus)
-    assert await nexus.store.heard() == [second]
+    assert await nexus.store.contacts() == [second]
 
 
 async def test_what_ran_on_a_removed_cluster_ends_and_needs_no_collection(nexus):
@@ -372,7 +372,7 @@ async def test_what_ran_on_a_removed_cluster_ends_and_needs_no_collection(nexus)
     del nexus.clusters[nexus.cluster.name]
     nexus.clock.advance(GRACE)
     await nexus.caught_up()
-    await nexus.reconciler(removed=[nexus.cluster.name]).look()
+    await nexus.reconciler(removed=[nexus.cluster.name]).reconcile()
     row = await nexus.reaches(RUN, lambda run: run.ended)
     assert (row.stage, row.diagnosis.category) == (Stage.FAILED, "ClusterRemoved")
     assert not (await nexus.store.get(run_id(2))).ended
@@ -386,7 +386,7 @@ async def test_what_ran_on_a_removed_cluster_ends_and_needs_no_collection(nexus)
 
 async def test_a_queued_run_says_since_when_its_cluster_was_away(nexus):
     await look(nexus)
-    [heard] = await nexus.store.heard()
+    [heard] = await nexus.store.contacts()
     await nexus.queued(1, placement_deadline=after(DEADLINE))
     nexus.cluster.away = True
     nexus.clock.advance(DEADLINE)

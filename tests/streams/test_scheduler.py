@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from nexus.domain.admission import Window
+from nexus.domain.admission import LookAhead
 from nexus.domain.errors import NexusError, OutcomeUnknown, Refused, Unavailable
 from nexus.domain.events import DeadLettered, JobCreated, Parent, RunDeferred, RunSchedulingFailed
 from nexus.domain.job import ALGORITHM, is_ours
@@ -44,7 +44,7 @@ class Scheduling:
         in_flight: int = 8,
         batch: int = 500,
     ) -> None:
-        self.window: Window[Ack] = Window(window, 1 << 20)
+        self.window: LookAhead[Ack] = LookAhead(window, 1 << 20)
         self.pending = PendingWindow(
             floor=pending, ceiling=ceiling or pending, target_wait=5, grace=1e6, stuck_ceiling=1000
         )
@@ -331,11 +331,11 @@ async def test_refused_for_long_it_is_parked_and_placed_when_due(nexus):
     nexus.cluster.outcomes = iter(())
     reconciler = nexus.reconciler()
     await nexus.caught_up()
-    await reconciler.look()
+    await reconciler.reconcile()
     assert await nexus.types(run_id(1)) == ["RunDeferred"]  # not due
     nexus.clock.advance(PARK_AFTER + 1)
     await nexus.caught_up()
-    await reconciler.look()
+    await reconciler.reconcile()
     row = await placed(nexus, run_id(1))
     assert row.job_uid == nexus.cluster.jobs[run_id(1)].metadata.uid
     assert len(nexus.cluster.asked) == tried + 1
@@ -355,7 +355,7 @@ async def test_a_second_parking_counts_on(nexus):
         )
         nexus.clock.advance(PARK_AFTER + 1)
         await nexus.caught_up()
-        await nexus.reconciler().look()
+        await nexus.reconciler().reconcile()
     assert await nexus.types(run_id(1)) == ["RunDeferred", "RunRequeued"] * 2
 
 
@@ -437,7 +437,7 @@ async def test_a_job_whose_creation_went_unheard_is_looked_for_at_the_deadline(n
         Scheduling(nexus).run()
     else:
         await nexus.caught_up()
-        await nexus.reconciler().look()
+        await nexus.reconciler().reconcile()
     row = await placed(nexus, run_id(1))
     assert row.job_uid == nexus.cluster.jobs[run_id(1)].metadata.uid
     assert await nexus.types(run_id(1)) == ["JobCreated"]
@@ -550,7 +550,7 @@ async def test_a_zombie_creates_while_the_request_is_parked(nexus):
     zombie = await nexus.cluster.create(MATERIALIZER.job(run.request, "http://payload"))
     nexus.clock.advance(PARK_AFTER + 1)
     await nexus.caught_up()
-    await nexus.reconciler().look()
+    await nexus.reconciler().reconcile()
     assert (await placed(nexus, run_id(1))).job_uid == zombie.job.metadata.uid
 
 

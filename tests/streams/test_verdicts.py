@@ -62,7 +62,7 @@ class Judging:
         return len(self.cluster.judged) - asked
 
     async def submit(self, name: str = "alg", **members: Any) -> httpx.Response:
-        services = self.nexus.services(self.state, templates=self.templates, verdicts=self.verdicts)
+        services = self.nexus.api_context(self.state, templates=self.templates, verdicts=self.verdicts)
         transport = httpx.ASGITransport(app=create_app(["api"], services, Health(list)))
         async with httpx.AsyncClient(transport=transport, base_url="http://nexus.test") as client:
             answer = await client.post(

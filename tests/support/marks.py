@@ -18,6 +18,7 @@ _TOGETHER = (
     "there",
     "lone_broker",
     "secure_kafka_server",
+    "shard_servers",
     "outcomes",
     "state_of_session",
     "cassandra_schema",

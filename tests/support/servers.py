@@ -61,6 +61,7 @@ FIXTURES = frozenset(
         "s3_server",
         "secure_kafka_server",
         "own_servers",
+        "shard_servers",
     }
 )
 """The fixtures that start a server where none runs."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from nexus.domain.admission import Entry, Window, retry_delay, should_park
+from nexus.domain.admission import Entry, LookAhead, retry_delay, should_defer
 
 _offsets = count()
 
@@ -18,15 +18,15 @@ def entry(algorithm: str, at: float, *, partition: int = 0, size: int = 100) -> 
     return Entry(f"id-{offset}", algorithm, at, size, partition, offset)
 
 
-def filled(*entries: Entry[int]) -> Window[int]:
-    window: Window[int] = Window(100_000, 1 << 30)
+def filled(*entries: Entry[int]) -> LookAhead[int]:
+    window: LookAhead[int] = LookAhead(100_000, 1 << 30)
     for each in entries:
         assert window.offer(each)
     return window
 
 
 def admitted(
-    window: Window[int], picks: int, *, limit: int = 1000, now: float = 0.0
+    window: LookAhead[int], picks: int, *, limit: int = 1000, now: float = 0.0
 ) -> list[tuple[str, float]]:
     """Algorithm and age of the next entries, whose Jobs stay pending."""
     found = (window.next(now, limit) for _ in range(picks))
@@ -45,9 +45,9 @@ def test_of_the_same_age_the_first_in_goes_first():
 
 
 def test_the_window_is_bounded_in_entries_and_bytes():
-    window: Window[int] = Window(3, 1000)
+    window: LookAhead[int] = LookAhead(3, 1000)
     assert [window.offer(entry("a", at)) for at in range(4)] == [True, True, True, False]
-    window = Window(100, 1000)
+    window = LookAhead(100, 1000)
     assert [window.offer(entry("a", at, size=600)) for at in range(3)] == [True, True, False]
     assert (len(window), window.bytes) == (2, 1200)
     assert window.next(0.0, 10)
@@ -55,7 +55,7 @@ def test_the_window_is_bounded_in_entries_and_bytes():
 
 
 def test_one_record_larger_than_all_the_window_gets_in():
-    window: Window[int] = Window(10, 1000)
+    window: LookAhead[int] = LookAhead(10, 1000)
     assert window.offer(entry("a", 0, size=5000))
 
 
@@ -153,7 +153,7 @@ def test_a_retry_waits_until_it_is_due_and_keeps_its_age():
 
 
 def test_a_retry_is_not_pending_and_needs_no_room():
-    window: Window[int] = Window(1, 1000)
+    window: LookAhead[int] = LookAhead(1, 1000)
     window.offer(entry("a", 0))
     first = window.next(0.0, 1)
     assert first
@@ -260,7 +260,7 @@ class Admission(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window: Window[int] = Window(30, 2500)
+        self.window: LookAhead[int] = LookAhead(30, 2500)
         self.now = 0.0
         self.ready: set[Entry[int]] = set()
         self.delayed: dict[Entry[int], float] = {}
@@ -304,7 +304,7 @@ class Admission(RuleBasedStateMachine):
     @precondition(lambda self: self.ready or self.delayed)
     @rule(data=st.data())
     def discard(self, data):
-        waiting = sorted([*self.ready, *self.delayed], key=lambda each: each.token)
+        waiting = sorted([*self.ready, *self.delayed], key=lambda each: each.ack)
         each = data.draw(st.sampled_from(waiting))
         assert self.window.discard(each)
         self.ready.discard(each)
@@ -348,8 +348,8 @@ TestAdmission = Admission.TestCase
 
 
 def test_a_request_is_parked_when_it_was_refused_for_long_enough():
-    assert not should_park(100.0, 399.9, 300.0)
-    assert should_park(100.0, 400.0, 300.0)
+    assert not should_defer(100.0, 399.9, 300.0)
+    assert should_defer(100.0, 400.0, 300.0)
 
 
 def test_retries_come_at_growing_intervals():

@@ -7,9 +7,9 @@ import pytest
 from nexus.domain.errors import Refused
 from nexus.domain.events import Parent, RunCancelled, RunCompleted, RunDeferred, RunRequeued
 from nexus.domain.placement import (
+    Append,
     Create,
     Drop,
-    Record,
     Wait,
     cancelled_with,
     is_for_good,
@@ -90,14 +90,14 @@ def test_a_run_is_placed_before_its_deadline_only(before, placed):
     run = folded()
     decision = place(run, None, CLUSTER, run.request.placement_deadline - before)
     assert decision == (
-        Create(run) if placed else Record(timed_out(run, run.request.placement_deadline - before))
+        Create(run) if placed else Append(timed_out(run, run.request.placement_deadline - before))
     )
 
 
 def test_a_dry_run_completes_without_a_job():
     run = folded(request=run_requested(dry_run=True))
     end = RunCompleted(request_id=REQUEST_ID, algorithm="hello-world", at=NOW, job_uid="dry-run")
-    assert place(run, None, CLUSTER, NOW) == Record(end)
+    assert place(run, None, CLUSTER, NOW) == Append(end)
     assert fold(run, end, 0).stage == Stage.COMPLETED
 
 
@@ -121,7 +121,7 @@ def test_a_run_that_timed_out_names_the_last_refusal():
 def test_a_refusal_that_the_scheduler_knows_is_later_than_one_in_the_row():
     run = folded(fact(RunDeferred, attempt=1, until=after(5), reason="the first"))
     decision = place(run, None, CLUSTER, run.request.placement_deadline, "the last")
-    assert isinstance(decision, Record)
+    assert isinstance(decision, Append)
     assert "Last: the last" in decision.fact.diagnosis.cause
 
 
@@ -186,8 +186,8 @@ def test_a_child_without_a_living_parent_s_job_here_has_no_owner(row):
 def test_a_child_goes_with_its_cancelled_parent(policy):
     row = parent(of_parent(job_created), of_parent(cancelled, policy=policy))
     decision = place(CHILD, row, CLUSTER, NOW)
-    assert decision == Record(cancelled_with(CHILD, row, NOW))
-    assert isinstance(decision, Record)
+    assert decision == Append(cancelled_with(CHILD, row, NOW))
+    assert isinstance(decision, Append)
     assert isinstance(decision.fact, RunCancelled)
     assert (decision.fact.request_id, decision.fact.algorithm) == (REQUEST_ID, "hello-world")
     assert (decision.fact.policy, decision.fact.initiator, decision.fact.at) == (policy, "me", NOW)
@@ -199,7 +199,7 @@ def test_a_cancelled_parent_comes_before_a_dry_run_and_a_deadline():
     row = parent(of_parent(cancelled))
     child = begin(run_requested(parent=PARENT, dry_run=True))
     decision = place(child, row, CLUSTER, child.request.placement_deadline)
-    assert decision == Record(cancelled_with(child, row, child.request.placement_deadline))
+    assert decision == Append(cancelled_with(child, row, child.request.placement_deadline))
 
 
 def test_a_child_that_ended_is_dropped_whatever_its_parent_does():

@@ -15,7 +15,7 @@ from nexus.embedded.cluster.statefile import read_state
 
 __all__ = ["is_owned", "remove"]
 
-_PATIENCE = 2.0  # seconds for an owner to kill its command and go, before it is killed itself
+_TIMEOUT = 2.0  # seconds for an owner to kill its command and go, before it is killed itself
 _PAUSE = 0.005
 
 
@@ -52,14 +52,14 @@ async def remove(folder: Path, uid: str) -> None:
 async def _evict(folder: Path, lock: int) -> None:
     loop = asyncio.get_running_loop()
     asked: Mark | None = None
-    patience = loop.time() + _PATIENCE
+    until = loop.time() + _TIMEOUT
     while not _try(lock):
         state = read_state(str(folder))
         owner: Mark | None = state["owner"] if state else None  # None before it has written anything
         if owner is not None and owner != asked:
             signal_process(owner, signal.SIGTERM)
-            asked, patience = owner, loop.time() + _PATIENCE
-        elif owner is not None and loop.time() > patience:
+            asked, until = owner, loop.time() + _TIMEOUT
+        elif owner is not None and loop.time() > until:
             signal_process(owner, signal.SIGKILL)
         await asyncio.sleep(_PAUSE)
 

@@ -21,8 +21,8 @@ from nexus.domain.observed import JobView, PodView
 from nexus.embedded.cluster import custody, logs
 from nexus.embedded.cluster.events import events
 from nexus.embedded.cluster.job_table import Manifests, Stored
+from nexus.embedded.cluster.known_job import KnownJob
 from nexus.embedded.cluster.local_job import parse
-from nexus.embedded.cluster.record import Record
 from nexus.embedded.cluster.scheduling import Scheduling
 from nexus.embedded.cluster.status import stamp
 from nexus.embedded.cluster.watchers import Watchers
@@ -59,7 +59,7 @@ class LocalCluster:
         self._grace = grace
         self._slots = slots
         self._versions = itertools.count(time.time_ns())  # rises over restarts too
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, KnownJob] = {}
         self._owned: dict[str, set[str]] = {}
         self._making: dict[str, asyncio.Task[JobView]] = {}
         self._watchers = Watchers()
@@ -74,7 +74,7 @@ class LocalCluster:
         self._identity = self._manifests.identity()
         self._scheduling = Scheduling(self._root, self._slots, self._order, self._watchers.publish)
         for stored in self._manifests.stored():
-            self._remember(Record(stored, parse(stored.job), self._versions))
+            self._remember(KnownJob(stored, parse(stored.job), self._versions))
         known = {record.uid for record in self._records.values()}
         deleted = [folder for folder in jobs.iterdir() if folder.name not in known]
         await asyncio.gather(*(custody.remove(folder, folder.name) for folder in deleted))
@@ -105,7 +105,7 @@ class LocalCluster:
         fresh = making is None
         if making is None:
             stored = Stored(uid=str(uuid.uuid4()), created=stamp(), job=dict(job))
-            record = Record(stored, manifest, self._versions)
+            record = KnownJob(stored, manifest, self._versions)
             making = self._making[name] = asyncio.create_task(self._make(record))
         return Created(await asyncio.shield(making), fresh=fresh)
 
@@ -160,56 +160,56 @@ class LocalCluster:
         finally:
             self._watchers.leave(queue)
 
-    def _refreshed(self, name: str) -> Record | None:
+    def _refreshed(self, name: str) -> KnownJob | None:
         record = self._records.get(name)
         if record is not None:
             self._scheduling.refresh(record)
         return record
 
-    async def _make(self, record: Record) -> JobView:
+    async def _make(self, record: KnownJob) -> JobView:
         try:
             await self._manifests.put(record.stored)
         finally:
             del self._making[record.name]
         self._remember(record)
         self._scheduling.add(record)
-        if self._is_orphan(record):
+        if self._lost_its_parent(record):
             self._spawn(self._collect([record]))
         return record.job
 
-    def _remember(self, record: Record) -> None:
+    def _remember(self, record: KnownJob) -> None:
         self._records[record.name] = record
         for owner in record.owners:
             self._owned.setdefault(owner, set()).add(record.name)
 
-    def _children(self, record: Record) -> list[Record]:
+    def _children(self, record: KnownJob) -> list[KnownJob]:
         names = self._owned.get(record.uid, ())
         return [child for name in names if (child := self._records.get(name)) and record.uid in child.owners]
 
-    def _is_orphan(self, record: Record) -> bool:
+    def _lost_its_parent(self, record: KnownJob) -> bool:
         """Whether it was to go with other Jobs, and none of them is left."""
         alive = (
             {other.uid for other in self._records.values() if not other.removal} if record.owners else set()
         )
         return bool(record.owners) and not record.owners & alive
 
-    async def _collect(self, records: Iterable[Record]) -> None:
+    async def _collect(self, records: Iterable[KnownJob]) -> None:
         """Kubernetes' garbage collection, also of what an interrupted one left."""
-        await asyncio.gather(*(self._remove(record) for record in records if self._is_orphan(record)))
+        await asyncio.gather(*(self._remove(record) for record in records if self._lost_its_parent(record)))
 
-    async def _disown(self, record: Record, owner: str) -> None:
+    async def _disown(self, record: KnownJob, owner: str) -> None:
         metadata = dict(record.stored.job["metadata"])
         metadata["ownerReferences"] = [r for r in metadata["ownerReferences"] if r.get("uid") != owner]
         stored = msgspec.structs.replace(record.stored, job=record.stored.job | {"metadata": metadata})
         await self._manifests.put(stored)
         self._watchers.publish(record.replace(stored))
 
-    async def _remove(self, record: Record) -> None:
+    async def _remove(self, record: KnownJob) -> None:
         if record.removal is None:
             record.removal = asyncio.create_task(self._end(record))
         await asyncio.shield(record.removal)
 
-    async def _end(self, record: Record) -> None:
+    async def _end(self, record: KnownJob) -> None:
         folder = self._scheduling.folder(record)
         try:
             await self._manifests.delete(record.uid)
@@ -234,7 +234,7 @@ class LocalCluster:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def _order(self, record: Record) -> Order:
+    def _order(self, record: KnownJob) -> Order:
         job, container = record.manifest, record.manifest.container
         directory = self._directory_of(record.algorithm)
         template = job.spec.template.metadata

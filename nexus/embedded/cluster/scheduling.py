@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from nexus.embedded.cluster import custody
+from nexus.embedded.cluster.known_job import KnownJob
 from nexus.embedded.cluster.launching import Launching
 from nexus.embedded.cluster.owner import EVENTS
 from nexus.embedded.cluster.policy import DEADLINE_EXCEEDED
-from nexus.embedded.cluster.record import Record
 from nexus.embedded.cluster.statefile import last_line, write_state
 from nexus.embedded.cluster.status import fail, new_state, schedule, stamp
 from nexus.embedded.cluster.work_order import Order
@@ -34,15 +34,15 @@ class Scheduling:
         self,
         root: Path,
         slots: int,
-        order_of: Callable[[Record], Order],
+        order_of: Callable[[KnownJob], Order],
         publish: Callable[[Iterable[Change]], None],
     ) -> None:
         self._root = root
         self._slots = slots
         self._order_of = order_of
         self._publish = publish
-        self._pending: dict[str, Record] = {}
-        self._active: dict[str, Record] = {}
+        self._pending: dict[str, KnownJob] = {}
+        self._active: dict[str, KnownJob] = {}
         self._events = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._events.setblocking(False)
         self._launching = Launching(root, self._events)
@@ -63,17 +63,17 @@ class Scheduling:
         self._events.close()
         (self._root / EVENTS).unlink(missing_ok=True)
 
-    def folder(self, record: Record) -> Path:
+    def folder(self, record: KnownJob) -> Path:
         """Where its owner works; made with its first launch."""
         return self._root / "jobs" / record.uid
 
-    def add(self, record: Record) -> None:
+    def add(self, record: KnownJob) -> None:
         """A Job just created: it waits for a slot, but not beyond its deadline."""
         self._publish(record.show(new_state(self._order_of(record))))
         self._wait(record)
         self.fill()
 
-    def restore(self, record: Record) -> None:
+    def restore(self, record: KnownJob) -> None:
         """A Job found at the start: shown as its owner left it, and taken up where it stands."""
         record.show(new_state(self._order_of(record)))
         self._read(record)
@@ -86,14 +86,14 @@ class Scheduling:
         else:
             self._wait(record)
 
-    def forget(self, record: Record) -> None:
+    def forget(self, record: KnownJob) -> None:
         """The Job is being deleted."""
         record.cancel_timer()
         self._pending.pop(record.name, None)
         if self._active.pop(record.name, None):
             self.fill()
 
-    def refresh(self, record: Record) -> None:
+    def refresh(self, record: KnownJob) -> None:
         """Read what the owner wrote last."""
         if record.job.ended or record.removal:
             return
@@ -106,14 +106,14 @@ class Scheduling:
         if record.job.ended and self._active.pop(record.name, None):
             self.fill()
 
-    def _read(self, record: Record) -> list[Change]:
+    def _read(self, record: KnownJob) -> list[Change]:
         line = last_line(str(self.folder(record)))
         try:
             return record.show(line) if line else []
         except msgspec.DecodeError:  # what a power cut made of it; its next owner begins anew
             return []
 
-    def _wait(self, record: Record) -> None:
+    def _wait(self, record: KnownJob) -> None:
         self._pending[record.name] = record
         if record.deadline is not None:
             left = record.deadline.timestamp() - time.time()
@@ -129,7 +129,7 @@ class Scheduling:
             schedule(order, state["pods"][0], stamp())
             self._publish(record.show(state))
 
-    def _launch(self, record: Record) -> Order:
+    def _launch(self, record: KnownJob) -> Order:
         self._active[record.name] = record
         record.launched_at = time.monotonic()
         order = self._order_of(record)
@@ -139,7 +139,7 @@ class Scheduling:
         self._launching.send(order)
         return order
 
-    def _expire(self, record: Record) -> None:
+    def _expire(self, record: KnownJob) -> None:
         """The deadline came before a slot did. As in Kubernetes, the pod that never ran goes."""
         if record.removal or custody.is_owned(self.folder(record)):
             return
@@ -168,7 +168,7 @@ class Scheduling:
                 with contextlib.suppress(OSError):  # out of file handles, say: the next look may do better
                     self._look_after(record)
 
-    def _look_after(self, record: Record) -> None:
+    def _look_after(self, record: KnownJob) -> None:
         silent = not custody.is_owned(self.folder(record))
         self.refresh(record)
         started = record.launched_at or 0.0

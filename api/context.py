@@ -17,10 +17,10 @@ from nexus.journal import Journal
 from nexus.ports import Claims, PayloadStore, PayloadUrls, RunStore, Templates
 from nexus.views import GarbageReport
 
-__all__ = ["Services"]
+__all__ = ["ApiContext"]
 
 
-class Services(msgspec.Struct, frozen=True, kw_only=True):
+class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal
     store: RunStore
     claims: Claims
@@ -34,9 +34,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     place_within: timedelta
-    settle_after: timedelta
+    disown_after: timedelta
     """After which no append is under way any more whose outcome was unknown."""
-    unheard_after: timedelta
+    unreachable_after: timedelta
     garbage: Callable[[int], Awaitable[GarbageReport]]
     """What would be swept up, at most so many."""
     read_wait: timedelta

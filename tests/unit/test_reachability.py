@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 
 from nexus.cli import render
-from nexus.domain.blindness import Heard, given_up, given_up_at, last_heard, removed, unheard_since
+from nexus.domain.reachability import Contact, given_up, given_up_at, last_contact, removed, unreachable_since
 from nexus.domain.run import Stage, State, fold
 from nexus.views import RunView
 from tests.support.factories import CLUSTER, after, algorithm, completed, folded, job_created, run_requested
 
 SILENCE = timedelta(seconds=30)
 BLIND = timedelta(hours=1)
-HERE = Heard(CLUSTER, "cluster-uid", after(100))
+HERE = Contact(CLUSTER, "cluster-uid", after(100))
 
 
 def placed(deadline: int | None = None):
@@ -25,26 +25,28 @@ def placed(deadline: int | None = None):
     [
         pytest.param(folded(), [HERE], after(100), id="queued"),
         pytest.param(placed(), [HERE], after(100), id="placed"),
-        pytest.param(placed(), [Heard(CLUSTER, "another", after(200)), HERE], after(100), id="another came"),
-        pytest.param(folded(), [Heard(CLUSTER, "another", after(200)), HERE], after(200), id="any will do"),
-        pytest.param(folded(), [Heard("eu", "cluster-uid", after(200))], after(0), id="another name"),
+        pytest.param(
+            placed(), [Contact(CLUSTER, "another", after(200)), HERE], after(100), id="another came"
+        ),
+        pytest.param(folded(), [Contact(CLUSTER, "another", after(200)), HERE], after(200), id="any will do"),
+        pytest.param(folded(), [Contact("eu", "cluster-uid", after(200))], after(0), id="another name"),
         pytest.param(folded(), [], after(0), id="never, since the request"),
         pytest.param(placed(), [], after(1), id="never, since the Job"),
-        pytest.param(placed(), [Heard(CLUSTER, "cluster-uid", after(-9))], after(1), id="before the Job"),
+        pytest.param(placed(), [Contact(CLUSTER, "cluster-uid", after(-9))], after(1), id="before the Job"),
     ],
 )
 def test_a_run_was_last_heard_of_when_its_own_cluster_answered(run, heard, expected):
-    assert last_heard(run, heard) == expected
+    assert last_contact(run, heard) == expected
 
 
 def test_a_short_silence_is_none():
-    assert unheard_since(placed(), [HERE], after(129), SILENCE) is None
-    assert unheard_since(placed(), [HERE], after(130), SILENCE) == after(100)
+    assert unreachable_since(placed(), [HERE], after(129), SILENCE) is None
+    assert unreachable_since(placed(), [HERE], after(130), SILENCE) == after(100)
 
 
 def test_nobody_listens_for_a_run_that_ended():
     run = fold(placed(), completed(), 5)
-    assert unheard_since(run, [HERE], after(1000), SILENCE) is None
+    assert unreachable_since(run, [HERE], after(1000), SILENCE) is None
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,18 @@ from nexus.domain.events import Evidence, RunFailed
 from nexus.domain.run import Run
 
 __all__ = [
-    "NOT_HEARD",
     "REMOVED",
-    "Heard",
+    "UNREACHABLE",
+    "Contact",
     "given_up",
     "given_up_at",
-    "last_heard",
+    "last_contact",
     "removed",
-    "unheard_since",
+    "unreachable_since",
 ]
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Contact(msgspec.Struct, frozen=True):
     """When a cluster last answered. `identity` tells it from another that got its name."""
 
     cluster: str
@@ -34,7 +34,7 @@ class Heard(msgspec.Struct, frozen=True):
     at: datetime
 
 
-def last_heard(run: Run, heard: Iterable[Heard]) -> datetime:
+def last_contact(run: Run, heard: Iterable[Contact]) -> datetime:
     """Tell when the cluster that has, or is to have, the run's Job last answered.
 
     Where it never did: when the run was placed or, where it was not, requested.
@@ -47,24 +47,26 @@ def last_heard(run: Run, heard: Iterable[Heard]) -> datetime:
     return max((*answers, run.sent_at or run.request.at))
 
 
-def unheard_since(run: Run, heard: Iterable[Heard], now: datetime, silence: timedelta) -> datetime | None:
+def unreachable_since(
+    run: Run, heard: Iterable[Contact], now: datetime, silence: timedelta
+) -> datetime | None:
     """Tell since when the cluster of an unfinished run is unreachable; None where it answered within `silence`."""
     if run.ended:
         return None
-    last = last_heard(run, heard)
+    last = last_contact(run, heard)
     return last if now - last >= silence else None
 
 
-def given_up_at(run: Run, heard: datetime, max_blind: timedelta) -> datetime:
+def given_up_at(run: Run, heard: datetime, max_unreachable: timedelta) -> datetime:
     """Tell when a placed run ends whose cluster last answered at `heard`.
 
-    That is `max_blind` after the later of that and the run's own deadline.
+    That is `max_unreachable` after the later of that and the run's own deadline.
     """
     deadline = timedelta(seconds=run.request.spec.runtime_environment.deadline_seconds or 0)
-    return max((run.sent_at or run.request.at) + deadline, heard) + max_blind
+    return max((run.sent_at or run.request.at) + deadline, heard) + max_unreachable
 
 
-NOT_HEARD = Ending(
+UNREACHABLE = Ending(
     category="ClusterNotHeard",
     when="its cluster was unreachable until supervision.max_unreachable after the run's own deadline",
     ends_as=RunFailed,
@@ -88,7 +90,7 @@ def given_up(run: Run, heard: datetime, now: datetime) -> Failure:
         f"The cluster {run.request.cluster} ({run.cluster_id}) was last heard at {heard:%Y-%m-%d %H:%M:%S}Z, "
         "and the run's own deadline is long over."
     )
-    return _lost(run, NOT_HEARD, details, now)
+    return _lost(run, UNREACHABLE, details, now)
 
 
 def removed(run: Run, now: datetime) -> Failure:

@@ -15,7 +15,7 @@ from nexus.embedded.cluster.local_job import ALGORITHM_LABEL, Job, parse
 from nexus.embedded.cluster.status import State
 from nexus.ports import Change
 
-__all__ = ["Record"]
+__all__ = ["KnownJob"]
 
 
 ChangeKind = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -29,7 +29,7 @@ class _Shown(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Shown)
 
 
-class Record:
+class KnownJob:
     """`versions` gives resource versions, always rising; the methods return what changed for a watcher."""
 
     def __init__(self, stored: Stored, manifest: Job, versions: Iterator[int]) -> None:

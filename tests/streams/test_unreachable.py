@@ -18,7 +18,7 @@ async def http(installation, tmp_path):
     """With a ledger and a reconciler that follow."""
     installation.start_ledger()
     installation.spawn(installation.reconciler().run(timedelta(milliseconds=10)))
-    services = installation.services(tmp_path)
+    services = installation.api_context(tmp_path)
     transport = httpx.ASGITransport(create_app(["api"], services, Health(list)))
     async with httpx.AsyncClient(transport=transport, base_url="http://nexus.test") as client:
         yield client
@@ -44,14 +44,14 @@ async def test_runs_say_since_when_their_cluster_has_not_been_heard(installation
     assert await unheard(installation, http, 1) is None
     installation.cluster.away = True
     installation.clock.advance(60)
-    [heard] = await installation.store.heard()
+    [heard] = await installation.store.contacts()
     assert await unheard(installation, http, 1) == heard.at
     assert await unheard(installation, http, 2) == heard.at
     assert await unheard(installation, http, 3) is None
     installation.cluster.away = False
 
     async def told_of() -> bool:
-        return (await installation.store.heard())[0].at > heard.at
+        return (await installation.store.contacts())[0].at > heard.at
 
     await installation.until(told_of)
     assert await unheard(installation, http, 1) is None

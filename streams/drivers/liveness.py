@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from streams.processor import Clock
 
-__all__ = ["Progress"]
+__all__ = ["Liveness"]
 
 _TOO_LONG = timedelta(seconds=60)
 
 
-class Progress:
+class Liveness:
     """`name` is the consumer group whose progress it is."""
 
     def __init__(self, name: str | None, clock: Clock) -> None:
