@@ -45,9 +45,11 @@ class Noted(Connection):
     async def request(
         self, method: Method, path: str, body: bytes | None = None, *, content_type: str = "application/json"
     ) -> Answer:
+        answer = await super().request(method, path, body, content_type=content_type)
+        if path == "/version":  # which is for everybody
+            return answer
         asked = _asked(method, path)
         self.asked.add(asked)
-        answer = await super().request(method, path, body, content_type=content_type)
         if method == "PATCH" and answer.status == 201:  # an apply makes what is not there
             self.asked.add(asked._replace(verb="create"))
         return answer
@@ -88,7 +90,7 @@ class Act(NamedTuple):
 
 
 async def templates(act: Act) -> None:
-    """The API and the receiver follow what is deployed."""
+    """The API and the receiver follow what is deployed, and so does the scheduler, for its verdicts."""
     found = KubernetesTemplates(act.connection, act.namespace)
     await found.start()
     await _until_watched(found.watch(), act, "nexusalgorithmtemplates", "nexusalgorithmworkgroups")
@@ -108,8 +110,11 @@ async def identity(act: Act) -> None:
 
 
 async def placing(act: Act) -> None:
+    """With what a scheduler asks before, for its verdicts."""
     cluster = _cluster(act)
+    assert await cluster.version()
     job = manifest({"command": ["true"]})
+    await cluster.judge(job)
     assert (await cluster.create(job)).fresh
     assert await cluster.get(job["metadata"]["name"])
 
@@ -186,12 +191,12 @@ _WATCHES = [identity, watching, leading]
 ACTS: dict[tuple[str, str], Iterable[Callable[[Act], Awaitable[None]]]] = {
     ("single", "api"): [templates, watching],
     ("single", "receiver"): [templates],
-    ("single", "scheduler"): _PLACES,
+    ("single", "scheduler"): [*_PLACES, templates],
     ("single", "ledger"): [],
     ("single", "watcher"): _WATCHES,
     ("single", "supervisor"): _SUPERVISES,
     ("controller", "api"): [templates],
-    ("controller", "scheduler"): [],
+    ("controller", "scheduler"): [templates],
     ("controller", "ledger"): [],
     ("controller", "controller"): [identity, leading, syncing],
     ("shard", "receiver"): [templates],

@@ -28,13 +28,18 @@ class Release:
         kubeconfig: Path,
         mode: str,
         values: Mapping[str, str] | None = None,
+        *,
+        name: str = RELEASE,
+        namespace: str = "",
         enforced: str = "restricted",
     ) -> None:
         self.helm = helm
         self.kubeconfig = kubeconfig
         self.values = values or SHAPES[mode]
         self._enforced = enforced
-        self.namespace = f"test-{mode}-{uuid.uuid4().hex[:8]}"
+        self.mode = mode
+        self.name = name
+        self.namespace = namespace or f"test-{mode}-{uuid.uuid4().hex[:8]}"
         self.said = ""
 
     def make_namespace(self) -> None:
@@ -50,7 +55,7 @@ class Release:
     def run(self, action: str, *flags: str) -> str:
         return self.helm.must(
             action,
-            RELEASE,
+            self.name,
             CHART,
             "--namespace",
             self.namespace,
@@ -61,7 +66,7 @@ class Release:
 
     def rendered(self) -> list[Any]:
         """What Helm rendered for this namespace."""
-        return self.helm.template(self.values, self.namespace)
+        return self.helm.template(self.values, self.namespace, self.name)
 
     def there(self) -> Mapping[str, tuple[str, Any]]:
         """The version of each object; of one whose status moves on, that of what is wanted of it."""
@@ -82,13 +87,13 @@ class Release:
     def remove(self) -> None:
         self.helm.must(
             "uninstall",
-            RELEASE,
+            self.name,
             "--namespace",
             self.namespace,
             "--ignore-not-found",
             kubeconfig=self.kubeconfig,
         )
-        self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        self.kubectl("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
 
     @property
     def _settings(self) -> list[str]:

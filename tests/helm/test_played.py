@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -20,7 +22,8 @@ from tests.e2e.installation import TEMPLATES, Algorithms, make_bucket
 from tests.helm.installed import Release, definitions
 from tests.helm.test_permissions import admin
 from tests.support.cassandra import drop_keyspace
-from tests.support.helm import QUICKSTART, Helm, pods
+from tests.support.helm import QUICKSTART, Helm, container, pods
+from tests.support.kube import Namespace
 from tests.support.pods import Pod, pod
 from tests.support.servers import S3Server
 
@@ -39,7 +42,7 @@ class Played(NamedTuple):
 
 
 @pytest.fixture
-def values(kafka_server: str, s3_server: S3Server, cassandra_server: str) -> dict[str, str]:
+def values(kafka_server: str) -> dict[str, str]:
     """Upstream's quickstart, with names of this test alone, and as few replicas as there are servers."""
     own = f"t{uuid.uuid4().hex[:8]}"
     return QUICKSTART | {
@@ -74,8 +77,16 @@ def secrets(s3_server: S3Server, cassandra_server: str) -> dict[str, dict[str, s
 
 
 @pytest.fixture
-async def cleaned(values: Mapping[str, str], kafka_server: str, cassandra_server: str) -> AsyncIterator[None]:
-    """What the installation made on the servers goes with it."""
+async def on_servers(
+    values: Mapping[str, str], kafka_server: str, cassandra_server: str, s3_server: S3Server
+) -> AsyncIterator[None]:
+    """The bucket is there; what the installation makes on the servers goes with it."""
+    variables = {
+        "NEXUS_TEST_S3": s3_server.endpoint,
+        "NEXUS_TEST_S3_ACCESS_KEY": s3_server.access_key,
+        "NEXUS_TEST_S3_SECRET_KEY": s3_server.secret_key,
+    }
+    await make_bucket(variables, "nexus-s3-bucket")
     yield
     keyspace = values["config.cassandra.keyspace"]
     await drop_keyspace(Cassandra(hosts=cassandra_server, keyspace=keyspace))
@@ -87,85 +98,108 @@ async def cleaned(values: Mapping[str, str], kafka_server: str, cassandra_server
 
 @asynccontextmanager
 async def played(
-    helm: Helm,
-    kubeconfig: Path,
-    values: Mapping[str, str],
-    secrets: Mapping[str, Mapping[str, str]],
-    folder: Path,
+    releases: Sequence[Release], secrets: Mapping[str, Mapping[str, str]], cluster: str, folder: Path
 ) -> AsyncIterator[Played]:
-    """Install, run what the hooks run, then a pod for each role; all of them are ready."""
-    release = Release(helm, kubeconfig, "single", values, enforced="privileged")
+    """Install them in turn, run what the hooks run, then a pod for each role; all of them are ready.
+
+    Of a shard, the kubeconfig of its account for schedulers goes into the Secret of the release that comes after it.
+    """
+    helm, kubeconfig, name = releases[0].helm, releases[0].kubeconfig, releases[0].namespace
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.to_thread, release.remove)
         await asyncio.to_thread(definitions, helm, kubeconfig)
-        await asyncio.to_thread(release.make_namespace)
-        there = await stack.enter_async_context(admin(release))
-        for name, entries in secrets.items():
-            secret = {"metadata": {"name": name}, "stringData": entries}
-            await there.call("POST", "/api/v1/namespaces/{}/secrets", secret)
-        await asyncio.to_thread(release.install)
+        await asyncio.to_thread(releases[0].make_namespace)
+        there = await stack.enter_async_context(admin(releases[0]))
+        for secret, entries in secrets.items():
+            await _make_secret(there, secret, entries)
+        for release in releases:
+            stack.push_async_callback(asyncio.to_thread, release.remove)
+            await asyncio.to_thread(release.install)
+            if release.mode == "shard":
+                token = await there.call(
+                    "GET", f"/api/v1/namespaces/{{}}/secrets/{release.name}-remote-scheduler"
+                )
+                document = yaml.safe_load(kubeconfig.read_text())
+                document["users"][0]["user"] = {"token": base64.b64decode(token["data"]["token"]).decode()}
+                await _make_secret(there, "nexus-workers", {cluster: yaml.safe_dump(document)})
         for manifest in sorted(TEMPLATES.glob("*.yaml")):
-            await asyncio.to_thread(release.kubectl, "apply", "-n", release.namespace, "-f", str(manifest))
+            resources = manifest.read_text().replace("cluster: standalone", f"cluster: {cluster}")
+            await asyncio.to_thread(releases[0].kubectl, "apply", "-n", name, "-f", "-", given=resources)
         running: dict[str, Pod] = {}
-        specs = pods(release.rendered())
+        specs = {role: spec for release in releases for role, spec in pods(release.rendered()).items()}
         block = f"127.{random.randint(64, 126)}.{random.randint(0, 255)}"
         for number, (role, spec) in enumerate(specs.items(), 1):
             running[role] = await pod(there, f"nexus-{role}-0", spec, folder / role, f"{block}.{number}")
             stack.push_async_callback(running[role].close)
         await asyncio.gather(*(asyncio.to_thread(running.pop(hook).finish) for hook in HOOKS))
-        for role in running.values():
-            role.start()
+        for one in running.values():
+            one.start()
         client = NexusClient(running["api"].url)
         stack.push_async_callback(client.http.aclose)
         for role, one in running.items():
-            await client.until(lambda one=one, role=role: one.ready(_probe(specs[role])), 120, 0.2)
-        yield Played(kubeconfig, release.namespace, running["receiver"], running, client)
+            probe = container(specs[role])["readinessProbe"]
+            await client.until(partial(one.ready, probe), 120, 0.2)
+        yield Played(kubeconfig, name, running["receiver"], running, client)
 
 
-def _probe(spec: Any) -> Any:
-    [container] = spec["containers"]
-    return container["readinessProbe"]
+async def _make_secret(there: Namespace, name: str, entries: Mapping[str, str]) -> None:
+    secret = {"metadata": {"name": name}, "stringData": dict(entries)}
+    await there.call("POST", "/api/v1/namespaces/{}/secrets", secret)
 
 
-async def test_runs_go_through_an_installation(
-    helm: Helm, kubernetes_server: Path, values, secrets, cleaned, s3_server: S3Server, tmp_path
+async def _runs_go_through(nexus: Played, count: int) -> None:
+    algorithms = Algorithms(nexus)
+    reporting = asyncio.create_task(algorithms.run())
+    large = {"pad": "x" * 100_000}
+    at_once = asyncio.Semaphore(16)
+
+    async def submitted(number: int) -> str:
+        async with at_once:
+            return await nexus.client.submit("brief", large if number % 20 == 0 else {"number": number})
+
+    runs = set(await asyncio.gather(*map(submitted, range(count))))
+
+    async def waiting() -> set[str]:
+        return runs - {run["requestId"] async for run in nexus.client.all_runs(stage="COMPLETED")}
+
+    async def uncollected() -> set[str]:
+        return {run["requestId"] async for run in nexus.client.all_runs() if not run["collectedAt"]}
+
+    await nexus.client.until_none(waiting, 120)
+    await nexus.client.until_none(uncollected, 120)
+    assert algorithms.pods.keys() == runs
+    assert all(len(jobs) == 1 for jobs in algorithms.pods.values())
+    reporting.cancel()
+    with suppress(asyncio.CancelledError):
+        await reporting
+    assert {role: one.stop() for role, one in nexus.pods.items()} == dict.fromkeys(nexus.pods, 0)
+
+
+async def test_runs_go_through_one_cluster(
+    helm: Helm, kubernetes_server: Path, values, secrets, on_servers, tmp_path
 ):
-    """Of upstream's quickstart; each role has the rights, variables and files of its pod, and no others."""
-    await make_bucket(
-        {
-            "NEXUS_TEST_S3": s3_server.endpoint,
-            "NEXUS_TEST_S3_ACCESS_KEY": s3_server.access_key,
-            "NEXUS_TEST_S3_SECRET_KEY": s3_server.secret_key,
-        },
-        "nexus-s3-bucket",
-    )
-    async with played(helm, kubernetes_server, values, secrets, tmp_path) as nexus:
-        algorithms = Algorithms(nexus)
-        reporting = asyncio.create_task(algorithms.run())
-        large = {"pad": "x" * 100_000}
-        at_once = asyncio.Semaphore(16)
+    """By upstream's quickstart; each role has the rights, variables and files of its pod, and no others."""
+    release = Release(helm, kubernetes_server, "single", values, enforced="privileged")
+    async with played([release], secrets, "standalone", tmp_path) as nexus:
+        await _runs_go_through(nexus, RUNS)
 
-        async def submitted(number: int) -> str:
-            async with at_once:
-                return await nexus.client.submit("brief", large if number % 20 == 0 else {"number": number})
 
-        runs = set(await asyncio.gather(*map(submitted, range(RUNS))))
-        assert len(runs) == RUNS
+async def test_runs_go_through_a_controller_and_a_shard(
+    helm: Helm, kubernetes_server: Path, values, secrets, on_servers, tmp_path
+):
+    """What is beside the Jobs has the account that it has there; a kubeconfig is all that schedulers know of the shard.
 
-        async def waiting() -> set[str]:
-            return runs - {run["requestId"] async for run in nexus.client.all_runs(stage="COMPLETED")}
-
-        async def uncollected() -> set[str]:
-            return {run["requestId"] async for run in nexus.client.all_runs() if not run["collectedAt"]}
-
-        await nexus.client.until_none(waiting, 120)
-        await nexus.client.until_none(uncollected, 120)
-        assert algorithms.pods.keys() == runs
-        assert all(len(jobs) == 1 for jobs in algorithms.pods.values())
-        reporting.cancel()
-        with suppress(asyncio.CancelledError):
-            await reporting
-        assert {role: one.stop() for role, one in nexus.pods.items()} == dict.fromkeys(nexus.pods, 0)
+    Both are in one namespace here, so that the controller, which syncs no cluster with itself, has nothing to do.
+    """
+    of_shard = values | {"mode": "shard", "config.cluster.name": "eu"}
+    shard = Release(helm, kubernetes_server, "shard", of_shard, name="nexus-eu", enforced="privileged")
+    of_controller = values | {"mode": "controller", "config.http.external_url": "https://nexus.example.com"}
+    controller = Release(helm, kubernetes_server, "controller", of_controller, namespace=shard.namespace)
+    async with played([shard, controller], secrets, "eu", tmp_path) as nexus:
+        assert nexus.pods.keys() == {
+            *("receiver", "watcher", "supervisor"),
+            *("api", "scheduler", "ledger", "controller"),
+        }
+        await _runs_go_through(nexus, 40)
 
 
 def test_the_secret_of_the_account_is_all_that_a_pod_knows_of_its_cluster(helm: Helm):

@@ -64,9 +64,11 @@ class Helm:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def template(self, values: Mapping[str, str], namespace: str = "nexus") -> list[Any]:
+    def template(
+        self, values: Mapping[str, str], namespace: str = "nexus", release: str = "nexus"
+    ) -> list[Any]:
         """Render everything, hooks included; the same again is not rendered again."""
-        arguments = ("template", "nexus", str(CHART), "--namespace", namespace, *settings(values))
+        arguments = ("template", release, str(CHART), "--namespace", namespace, *settings(values))
         if arguments not in self._rendered:
             written = self.must(*arguments)
             self._rendered[arguments] = [found for found in yaml.load_all(written, _LOADER) if found]

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,17 @@ exec chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$directory" "$@"
 class Pod:
     """One pod of a role or a hook."""
 
-    def __init__(self, folder: Path, command: list[str], environment: dict[str, str], address: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        command: list[str],
+        environment: dict[str, str],
+        address: str,
+        ports: Mapping[str, int],
+    ) -> None:
         self.folder = folder
+        self._address = address
+        self._ports = ports
         self.url = f"http://{address}:8080"
         self.http = httpx.AsyncClient(base_url=self.url, timeout=30)
         self._command = command
@@ -82,8 +92,10 @@ class Pod:
         """What the kubelet finds by this probe of the specification."""
         assert self._process is not None
         assert self._process.poll() is None, self.said()
+        asked = probe["httpGet"]
+        url = f"http://{self._address}:{self._ports[asked['port']]}{asked['path']}"
         try:
-            return (await self.http.get(probe["httpGet"]["path"])).status_code == 200
+            return (await self.http.get(url)).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -145,7 +157,8 @@ async def pod(there: Namespace, name: str, spec: Any, folder: Path, address: str
         str(Path(sys.executable).with_name("nexus")),
         *container["args"],
     ]
-    return Pod(folder, command, environment, address)
+    ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+    return Pod(folder, command, environment, address, ports)
 
 
 def _unshare() -> list[str]:

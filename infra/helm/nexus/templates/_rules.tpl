@@ -2,7 +2,7 @@
 
 {{- define "nexus.rules" -}}
 {{- $local := ne .root.Values.mode "controller" -}}
-{{- if has .role (list "api" "receiver") }}
+{{- if has .role (list "api" "receiver" "scheduler") }}
 {{ include "nexus.rules.templates" . }}
 {{- end }}
 {{- if and $local (eq .role "api") }}
