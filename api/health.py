@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-__all__ = ["Health", "health_routes"]
+__all__ = ["Health", "Unable", "health_routes"]
 
 
-async def _able() -> list[str]:
-    return []
+class Unable(NamedTuple):
+    """What roles cannot do now, a line each: `wholly` keeps a role from its work, `partly` from some of it."""
+
+    wholly: Sequence[str] = ()
+    partly: Sequence[str] = ()
+
+
+async def _able() -> Unable:
+    return Unable()
 
 
 class Health(msgspec.Struct, frozen=True):
     """`problems` keep this process from going on; `unable` is what its roles cannot do now. Empty where nothing is."""
 
     problems: Callable[[], list[str]]
-    unable: Callable[[], Awaitable[list[str]]] = _able
+    unable: Callable[[], Awaitable[Unable]] = _able
 
 
 HealthOf = NamedDependency[Health]
@@ -34,7 +41,8 @@ async def livez(health: HealthOf) -> Response[str]:
 
 @get("/readyz", summary="Whether its roles can do what they are for", tags=["operations"])
 async def readyz(health: HealthOf) -> Response[str]:
-    return _answer([*health.problems(), *await health.unable()])
+    unable = await health.unable()
+    return _answer([*health.problems(), *unable.wholly], unable.partly)
 
 
 @get("/metrics", summary="Prometheus metrics", tags=["operations"], media_type=MediaType.TEXT)
@@ -42,9 +50,11 @@ async def metrics() -> Response[bytes]:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8"))
 
 
-def _answer(problems: list[str]) -> Response[str]:
+def _answer(problems: Sequence[str], remarks: Sequence[str] = ()) -> Response[str]:
     return Response(
-        "\n".join(problems) or "ok", status_code=503 if problems else 200, media_type=MediaType.TEXT
+        "\n".join([*problems, *remarks]) or "ok",
+        status_code=503 if problems else 200,
+        media_type=MediaType.TEXT,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from api.app import ROUTES
+from api.health import Unable
 from nexus.composition.engines import Engines
 
 __all__ = ["Readiness"]
@@ -30,20 +31,23 @@ class Readiness:
         self._engines = engines
         self._roles = roles
         self._looking = asyncio.Lock()
-        self._found: list[str] = []
+        self._found = Unable()
         self._found_at: float | None = None
         self._appended: dict[str, int] = {}
 
-    async def problems(self) -> list[str]:
-        """A line for each thing that roles need and do not have."""
+    async def unable(self) -> Unable:
+        """Look at each thing that the roles need. One cluster of several that is unreachable keeps nobody from the others."""
         async with self._looking:
             now = self._engines.machine.monotonic()
             if self._found_at is None or now > self._found_at + _GOOD_FOR:
-                self._found = await self._look()
+                needed, clusters = await asyncio.gather(self._needed(), self._reachable())
+                away = [line for line in clusters if line]
+                alone = len(away) == len(clusters)
+                self._found = Unable([*needed, *away], []) if alone else Unable(needed, away)
                 self._found_at = self._engines.machine.monotonic()
             return self._found
 
-    async def _look(self) -> list[str]:
+    async def _needed(self) -> list[str]:
         checks = []
         if self._of(_LOG):
             checks.append(self._line(_LOG, "append to the log", self._log))
@@ -53,12 +57,18 @@ class Readiness:
             checks.append(self._line(_STORE, "read the projections", self._store))
         if "api" in self._roles:
             checks.append(self._line(["api"], "reach the payload store", self._payloads))
-        if self._of(_CLUSTERS):
-            checks += [
+        return [line for line in await asyncio.gather(*checks) if line]
+
+    async def _reachable(self) -> list[str | None]:
+        """An entry for each cluster that the roles work on."""
+        if not self._of(_CLUSTERS):
+            return []
+        return await asyncio.gather(
+            *(
                 self._line(_CLUSTERS, f"reach the cluster {name}", self._cluster(name))
                 for name in self._engines.cluster_names()
-            ]
-        return [line for line in await asyncio.gather(*checks) if line]
+            )
+        )
 
     async def _line(self, needed_by: Collection[str], what: str, check: Check) -> str | None:
         try:

@@ -50,7 +50,7 @@ async def serve(
                 if name in roles:
                     await start(role)
             asked = await api_context(role) if set(ROUTES) & set(roles) else None
-            health = Health(role.problems, Readiness(engines, roles).problems)
+            health = Health(role.problems, Readiness(engines, roles).unable)
             app = create_app(roles, asked, health)
             probes = create_app([], None, health) if config.http.probe_port else None
             # New requests stop first; what was accepted is durable, and goes on at the next start.

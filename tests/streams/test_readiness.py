@@ -45,22 +45,22 @@ class Broken:
 
 
 async def test_a_process_whose_roles_have_what_they_need_has_no_problem(engines: Engines):
-    assert await Readiness(engines, ["scheduler", "watcher", "ledger"]).problems() == []
+    assert await Readiness(engines, ["scheduler", "watcher", "ledger"]).unable() == ([], [])
 
 
 async def test_readers_wait_for_the_projections(engines: Engines):
     reading = Readiness(engines, ["api", "ledger"])
-    [problem] = await reading.problems()
+    [problem] = (await reading.unable()).wholly
     assert problem == "api, ledger cannot read the projections: they have not been read up to the log yet"
     at = THIS.clock()
     await (await engines.store()).advance({Partition("nexus.runs", 0): at})
-    assert await reading.problems() == []
+    assert await reading.unable() == ([], [])
 
 
 async def test_each_thing_that_is_away_is_named_with_its_roles_and_why(
     engines: Engines, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(readiness, "_TIMEOUT", 0.1)
+    monkeypatch.setattr(readiness, "_TIMEOUT", 2.0)
     monkeypatch.setattr(engines, "cluster_names", lambda: ["near", "far"])
     clusters = {"near": Broken("refused"), "far": Broken("", hangs=True)}
     for port, broken in (
@@ -69,12 +69,23 @@ async def test_each_thing_that_is_away_is_named_with_its_roles_and_why(
         ("_payloads", Broken("no bucket")),
     ):
         monkeypatch.setattr(engines, port, broken)
-    assert await Readiness(engines, ["api", "scheduler"]).problems() == [
+    assert (await Readiness(engines, ["api", "scheduler"]).unable()).wholly == [
         "api, scheduler cannot read the projections: no host",
         "api cannot reach the payload store: no bucket",
         "scheduler cannot reach the cluster near: refused",
-        "scheduler cannot reach the cluster far: no answer within 0 s",
+        "scheduler cannot reach the cluster far: no answer within 2 s",
     ]
+
+
+async def test_one_cluster_of_several_that_is_away_is_named_and_keeps_nobody_from_the_others(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+):
+    """A role that is being replaced must not wait for a cluster that is away."""
+    here = (await engines.clusters())[engines.config.cluster.name]
+    monkeypatch.setattr(engines, "cluster_names", lambda: ["near", "far"])
+    monkeypatch.setattr(engines, "_clusters", {"near": here, "far": Broken("refused")})
+    unable = await Readiness(engines, ["scheduler"]).unable()
+    assert unable == ([], ["scheduler cannot reach the cluster far: refused"])
 
 
 async def test_the_log_is_asked_only_where_no_append_has_told(
@@ -85,18 +96,18 @@ async def test_the_log_is_asked_only_where_no_append_has_told(
     monkeypatch.setattr(engines, "cluster_names", list)
     monkeypatch.setattr(log, "check", Broken("the disk is full").check)
     await journal.append([job_created()])
-    assert await ready.problems() == []
-    [problem] = await ready.problems()
+    assert await ready.unable() == ([], [])
+    [problem] = (await ready.unable()).wholly
     assert problem == "watcher cannot append to the log: the disk is full"
     await journal.append([job_created()])
-    assert await ready.problems() == []
+    assert await ready.unable() == ([], [])
     with monkeypatch.context() as away:
         away.setattr(log, "append", Broken("gone").append)
         with pytest.raises(Unavailable):
             await journal.append([job_created()])
-    assert len(await ready.problems()) == 1
+    assert len((await ready.unable()).wholly) == 1
     await journal.append([job_created()])
-    assert await ready.problems() == []
+    assert await ready.unable() == ([], [])
 
 
 async def test_many_who_ask_at_once_are_one_check(engines: Engines, monkeypatch: pytest.MonkeyPatch):
@@ -109,5 +120,5 @@ async def test_many_who_ask_at_once_are_one_check(engines: Engines, monkeypatch:
     monkeypatch.setattr(engines, "machine", THIS._replace(monotonic=lambda: 0.0))
     monkeypatch.setattr(await engines.log(), "check", check)
     ready = Readiness(engines, ["ledger"])
-    await asyncio.gather(*(ready.problems() for _ in range(100)))
+    await asyncio.gather(*(ready.unable() for _ in range(100)))
     assert len(asked) == 1
