@@ -9,7 +9,7 @@ import structlog
 
 from nexus.backoff import Backoff
 from nexus.domain.errors import ConfigError, NexusError, NotFound, Refused, Unavailable
-from nexus.domain.sync.copies import Delete, Sight, Write, copies, decide, orphans
+from nexus.domain.sync.copies import Delete, Sight, Write, copies, decide, orphans, owners
 from nexus.domain.sync.guard import Guard
 from nexus.domain.sync.objects import KINDS, Key, Object
 from nexus.domain.sync.source import Source
@@ -144,14 +144,14 @@ class Shard:
             self._there.pop(key, None)
         else:
             self._there[key] = change.object
-        self._touched(key)
+        self._touched(key, known)
 
-    def _touched(self, key: Key) -> None:
-        """With what depends on it: a template on what it names, which is owned by its copy."""
+    def _touched(self, key: Key, before: Object | None) -> None:
+        """With what depends on it: a template on what it names, and on what its copy owns, as long as that is there."""
         keys = {key, *self._here.references(key), *self._here.users(key)}
         if not self._unlisted:
-            self._queue.add(*keys)
-        self._tell(keys)
+            self._queue.add(*sorted(keys))
+        self._tell(keys | (owners(before) if before else set()))
 
     def _tell(self, keys: set[Key]) -> None:
         self._concerned(set[Key]().union(*(self._here.concerns(key) for key in keys)))
@@ -162,6 +162,7 @@ class Shard:
             self._failures.pop(key, None)
             self._tell({key})
             return True
+        before = self._there.get(key)
         try:
             done = await self._write(write)
         except (Refused, Unavailable) as error:
@@ -173,7 +174,7 @@ class Shard:
             return False
         self._failures.pop(key, None)
         if done:
-            self._touched(key)
+            self._touched(key, before)
         return done
 
     async def _write(self, write: Write) -> bool:

@@ -36,6 +36,7 @@ __all__ = [
     "is_meant_for",
     "labels",
     "orphans",
+    "owners",
     "remains",
     "surplus",
 ]
@@ -122,7 +123,7 @@ def in_place(key: Key, sight: Sight) -> bool:
     found, body = sight.there.get(key), _wanted(key, sight)
     if found is None or body is None or found.deleting or key in sight.here.broken:
         return False
-    same = not _must_be_made_anew(body, found) and not _differs(body, found, sight, owners=False)
+    same = not _must_be_made_anew(body, found) and not _differs(body, found, sight, by_owners=False)
     return _is_ours(found, sight) and same
 
 
@@ -139,7 +140,7 @@ def orphans(sight: Sight) -> set[Key]:
 def remains(source: Key, sight: Sight) -> set[Key]:
     """What is still to go of a source that is being deleted, with what it alone named."""
     named = set(sight.here.references(source))
-    named |= {key for key, found in sight.there.items() if source in _owners(found)}
+    named |= {key for key, found in sight.there.items() if source in owners(found)}
     return {
         key
         for key in {source, *named}
@@ -163,12 +164,12 @@ def _wanted(key: Key, sight: Sight) -> dict[str, Any] | None:
     users = _users(key, sight)
     if not users:
         return None
-    owners = []
+    owned_by = []
     for user in sorted(users):
         copy = sight.there.get(user)
         if copy and not copy.deleting and _is_ours(copy, sight):
-            owners.append(Owner(API_VERSIONS[TEMPLATE], TEMPLATE, user.name, copy.metadata.uid))
-    return _copy(key, source, owners, sight)
+            owned_by.append(Owner(API_VERSIONS[TEMPLATE], TEMPLATE, user.name, copy.metadata.uid))
+    return _copy(key, source, owned_by, sight)
 
 
 def _goes_there(source: Object, shard: str) -> bool:
@@ -189,12 +190,12 @@ def _needs(key: Key, sight: Sight) -> list[Key]:
     return [each for each, needed in named.items() if needed or each in sight.here.objects]
 
 
-def _copy(key: Key, source: Object, owners: Collection[Owner], sight: Sight) -> dict[str, Any]:
+def _copy(key: Key, source: Object, owned_by: Collection[Owner], sight: Sight) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": key.name, "labels": labels(sight.installation)}
     if annotations := _annotations(source):
         metadata["annotations"] = annotations
-    if owners:
-        metadata["ownerReferences"] = msgspec.to_builtins(owners)
+    if owned_by:
+        metadata["ownerReferences"] = msgspec.to_builtins(owned_by)
     return {
         "apiVersion": API_VERSIONS[key.kind],
         "kind": key.kind,
@@ -235,10 +236,10 @@ def _holds_the_same(body: Mapping[str, Any], found: Object) -> bool:
     return {name: body[name] for name in ("spec", "data", "binaryData") if body.get(name)} == _contents(found)
 
 
-def _differs(body: Mapping[str, Any], found: Object, sight: Sight, *, owners: bool = True) -> bool:
+def _differs(body: Mapping[str, Any], found: Object, sight: Sight, *, by_owners: bool = True) -> bool:
     """What others added to labels and annotations, and other owners, are left alone."""
     annotations = body["metadata"].get("annotations", {})
-    if owners:
+    if by_owners:
         wanted = {owner["uid"] for owner in body["metadata"].get("ownerReferences", ())}
         has = {each.uid for each in found.metadata.owner_references if _is_template(each)}
         if wanted != has:
@@ -260,7 +261,8 @@ def _is_template(owner: Owner) -> bool:
     return (owner.api_version, owner.kind) == (API_VERSIONS[TEMPLATE], TEMPLATE)
 
 
-def _owners(found: Object) -> set[Key]:
+def owners(found: Object) -> set[Key]:
+    """The templates whose copies own this one."""
     return {Key(TEMPLATE, each.name) for each in found.metadata.owner_references if _is_template(each)}
 
 
@@ -281,7 +283,7 @@ def _is_spoken_of(key: Key, found: Object, sight: Sight) -> bool:
     """Whether something that is here says what is to become of this copy."""
     if key.kind in SOURCES:
         return key in sight.here.objects
-    users = sight.here.users(key) | _owners(found)
+    users = sight.here.users(key) | owners(found)
     return key in sight.here.dropped or any(user in sight.here.objects for user in users)
 
 

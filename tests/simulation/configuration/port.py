@@ -69,7 +69,7 @@ class SimulatedObjects(Objects):
                 return None
             return self._server.apply(write.key, write.body)
 
-        return await self._network.change(self._port, f"apply {write.key.name}", effect)
+        return await self._network.change(self._port, f"apply {write.key.kind} {write.key.name}", effect)
 
     async def delete(self, key: Key, uid: str) -> None:
         def effect() -> None:
@@ -78,7 +78,7 @@ class SimulatedObjects(Objects):
                 self._server.writes += 1
                 self._server.delete(key)
 
-        await self._network.change(self._port, f"delete {key.name}", effect)
+        await self._network.change(self._port, f"delete {key.kind} {key.name}", effect)
 
     async def set_finalizers(self, key: Key, found: Object, finalizers: Sequence[str]) -> Object | None:
         def effect() -> Object | None:
@@ -88,7 +88,9 @@ class SimulatedObjects(Objects):
             plain = self._server.things[key]
             return self._server.change(key, plain, metadata={"finalizers": list(finalizers)})
 
-        return await self._network.change(self._port, f"finalizers {list(finalizers)} on {key.name}", effect)
+        return await self._network.change(
+            self._port, f"finalizers {list(finalizers)} on {key.kind} {key.name}", effect
+        )
 
     async def set_status(self, key: Key, found: Object, status: Status) -> Object | None:
         def effect() -> Object | None:
@@ -99,7 +101,9 @@ class SimulatedObjects(Objects):
             return self._server.change(key, plain, status=msgspec.to_builtins(status))
 
         said = ", ".join(f"{each.type} {each.status} {each.reason}" for each in status.conditions or ())
-        return await self._network.change(self._port, f"status of {key.name}: {said}", effect)
+        return await self._network.change(self._port, f"status of {key.kind} {key.name}: {said}", effect)
 
     async def record(self, key: Key, about: Object, notice: Notice, at: datetime) -> None:
-        await self._network.change(self._port, f"Event {notice.reason} on {key.name}", lambda: None)
+        await self._network.change(
+            self._port, f"Event {notice.reason} on {key.kind} {key.name}", lambda: None
+        )

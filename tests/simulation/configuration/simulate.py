@@ -35,7 +35,8 @@ retry is a minute."""
 _CALM = 20
 """Changes by users while nothing goes wrong, which are followed without any comparison."""
 _LATE = 10.0
-"""Seconds after which what a leader wrote that led no more has arrived, and was put right."""
+"""Seconds after which what was written by those who led no more has arrived: a copy that nobody wants stays until the
+next comparison."""
 _QUIET = 120.0
 """Seconds for which nothing may be written then, with comparisons in them."""
 _NAMES = ("a", "b", "c")
@@ -104,6 +105,7 @@ class _World:
             self._user()
             await asyncio.sleep(pause * self._chance.between(0.1, 2.0))
         self._heal()
+        await asyncio.sleep(_LATE)
         await self._comes_right(_PATIENCE + 3 * self._compare_every)
         await self._stays_so()
         for _ in range(_CALM):
@@ -120,7 +122,6 @@ class _World:
             await asyncio.sleep(1.0)
 
     async def _stays_so(self) -> None:
-        await asyncio.sleep(_LATE)
         writes = self._writes()
         await asyncio.sleep(_QUIET)
         if (more := self._writes() - writes) > 0:
