@@ -363,8 +363,10 @@ class _World:
             ready = conditions.get("Ready", {})
             if ready.get("status") != ("False" if blocked else "True"):
                 wrong.append(f"{key} is blocked in {blocked} and says {ready}")
-            elif not blocked and ready["observedGeneration"] != each["metadata"]["generation"]:
-                wrong.append(f"{key} says {ready} of an older generation")
+            elif {one["observedGeneration"] for one in conditions.values()} != {
+                each["metadata"]["generation"]
+            }:
+                wrong.append(f"{key} says {conditions} of an older generation")
             if {name.removeprefix("SyncedTo-") for name in conditions} - {"Ready"} != {*shards}:
                 wrong.append(f"{key} goes to {shards} and says {sorted(conditions)}")
         return wrong
