@@ -228,6 +228,27 @@ async def test_labels_choose_the_shards(synced: Clusters) -> None:
         assert (await get(synced.home, TEMPLATE, "alg"))["status"]["syncedToClusters"] == ["us"]
 
 
+async def test_a_shard_that_is_chosen_no_more_is_not_spoken_of_once_all_is_gone_there(
+    synced: Clusters,
+) -> None:
+    """Also of what the template named until then."""
+    names = [f"s{number}" for number in range(8)]
+    for name in names:
+        await synced.put("Secret", name, {"data": {"a": "YQ=="}})
+    await synced.template("alg", naming(*names))
+    only = {"shards.science.sneaksanddata.com/us": ""}
+    async with synced.controlled():
+        await synced.ready(TEMPLATE, "alg")
+        await synced.template("alg", naming(), labels=only)
+        for name in names:
+            await synced.gone("Secret", name)
+
+        async def forgotten() -> bool:
+            return set(await synced.ready(TEMPLATE, "alg")) == {"Ready", "SyncedTo-us"}
+
+        await synced.until(forgotten)
+
+
 async def test_drift_is_repaired_when_it_is_seen(synced: Clusters) -> None:
     await synced.put("Secret", "s", {"data": {"a": "YQ=="}})
     await synced.template("alg", naming("s"))
