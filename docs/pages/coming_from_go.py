@@ -27,7 +27,7 @@ Upstream's quickstart works line by line, with Kafka's address ([installation](i
 |---|---|
 | `helm install nexus-crd ...` | the chart `infra/helm/nexus-crd`; `--take-ownership` where upstream's was |
 | Cassandra and S3, a bucket | the same, and a Kafka |
-| `kubectl create secret generic nexus-workers --from-file=nexus-worker-cluster=./config.json` | the cluster `nexus-worker-cluster`, with `--set mode=controller`; without that value Jobs run on the cluster of Nexus |
+| `kubectl create secret generic nexus-workers --from-file=nexus-worker-cluster=./config.json` | the cluster `nexus-worker-cluster`, beside `standalone`, which is that of Nexus; with `--set mode=controller` [its roles move there](installation.md) |
 | Secrets `nexus-s3` and `nexus-cassandra` | read as they are: the variables below |
 | `helm install nexus ... --set ginMode=release` | `infra/helm/nexus`, with `--set config.kafka.servers=...` |
 

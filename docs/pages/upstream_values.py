@@ -65,7 +65,7 @@ UPSTREAM: dict[str, tuple[UpstreamValue, ...]] = {
         ),
         _same(
             "scheduler.shardsConfigSecretName",
-            remark="Empty: `nexus-workers` and `nexus-shards`, whichever are there. Read in the mode `controller`.",
+            remark="Empty: `nexus-workers` and `nexus-shards`, whichever are there.",
         ),
         _same(
             "scheduler.config.enabled",

@@ -148,14 +148,22 @@ def test_a_secret_is_for_the_roles_that_need_it(helm: Helm):
     assert named == needed | {role: set() for role in ("watcher", "topics")}
 
 
-def test_kubeconfigs_are_mounted_where_clusters_are_elsewhere(helm: Helm):
-    found = pods(helm.template(SHAPES["controller"]))
+@pytest.mark.parametrize("mode", ["single", "controller"])
+def test_kubeconfigs_are_mounted_where_they_are_there(helm: Helm, mode):
+    """As the quickstart makes them, also where it says nothing of a mode."""
+    found = pods(helm.template(SHAPES[mode]))
     for role, pod in found.items():
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         secrets = [source["secret"] for source in volumes["kubeconfigs"]["projected"]["sources"]]
         assert [secret["name"] for secret in secrets] == ["nexus-workers", "nexus-shards"], role
+        assert all(secret["optional"] for secret in secrets)
         mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}
-        assert mounts["kubeconfigs"] == str(configured(pod).kubernetes.kubeconfig) == "/app/config/shards"
+        config = configured(pod).kubernetes
+        assert mounts["kubeconfigs"] == str(config.kubeconfig) == "/app/config/shards"
+        assert config.in_cluster == (mode == "single")
+
+
+def test_the_controller_may_have_kubeconfigs_of_its_own(helm: Helm):
     own = SHAPES["controller"] | {"controller.shardsConfigSecretName": "ncc-shards-kube-config"}
     sources = pods(helm.template(own))["controller"]["volumes"][1]["projected"]["sources"]
     assert [source["secret"]["name"] for source in sources] == ["ncc-shards-kube-config"]
@@ -166,6 +174,14 @@ def test_the_processes_of_a_shard_serve_it_alone(helm: Helm):
         config = configured(pod)
         assert (config.cluster.name, config.kubernetes.served_clusters) == ("eu", ("eu",))
         assert config.kubernetes.in_cluster
+
+
+def test_the_scaler_may_need_to_be_let_in(helm: Helm):
+    documents = helm.template(QUICKSTART | EVERYTHING | {"kedaAuthentication": "kafka"})
+    triggers = [
+        one for found in of_kind(documents, "ScaledObject").values() for one in found["spec"]["triggers"]
+    ]
+    assert [trigger["authenticationRef"] for trigger in triggers] == [{"name": "kafka"}] * len(triggers)
 
 
 def test_who_is_scaled_has_no_number_of_replicas(helm: Helm):

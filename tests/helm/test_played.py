@@ -22,7 +22,7 @@ from tests.e2e.installation import TEMPLATES, Algorithms, make_bucket
 from tests.helm.installed import Release, definitions
 from tests.helm.test_permissions import admin
 from tests.support.cassandra import drop_keyspace
-from tests.support.helm import QUICKSTART, Helm, container, pods
+from tests.support.helm import QUICKSTART, SHAPES, Helm, container, pods
 from tests.support.kube import Namespace
 from tests.support.pods import Pod, pod
 from tests.support.servers import S3Server
@@ -202,8 +202,8 @@ async def test_runs_go_through_a_controller_and_a_shard(
         await _runs_go_through(nexus, 40)
 
 
-def test_the_secret_of_the_account_is_all_that_a_pod_knows_of_its_cluster(helm: Helm):
-    """No kubeconfig is mounted where Jobs run on the same cluster."""
-    for role, spec in pods(helm.template(QUICKSTART)).items():
+def test_a_shard_knows_no_cluster_but_its_own(helm: Helm):
+    """Nor is any kubeconfig mounted beside its Jobs."""
+    for role, spec in pods(helm.template(SHAPES["shard"])).items():
         assert [volume["name"] for volume in spec["volumes"]] == ["tmp"], role
         assert "kubeconfig" not in yaml.safe_dump(spec).lower()

@@ -57,6 +57,14 @@ def test_a_folder_without_any_is_named(mounted):
         shards(configured(mounted("ca.crt")))
 
 
+def test_clusters_of_a_folder_are_beside_the_one_that_nexus_runs_in(mounted):
+    inside = {"NEXUS__KUBERNETES__IN_CLUSTER": "true"}
+    folder = mounted()
+    assert list(shards(configured(folder, **inside))) == ["standalone"]
+    (folder / "nexus-worker-cluster").write_text("{}")
+    assert list(shards(configured(folder, **inside))) == ["standalone", "nexus-worker-cluster"]
+
+
 def test_custom_resources_may_be_of_a_cluster_that_runs_nothing(mounted):
     folder = mounted("eu.kubeconfig")
     assert of_custom_resources(configured(folder)) is None

@@ -12,10 +12,12 @@
 {{- if not $root.Values.scheduler.config.kubeConfigPath -}}
 {{- $_ := set $variables "NEXUS__TEMPLATES__IN_CLUSTER" "true" -}}
 {{- end -}}
-{{- if eq $root.Values.mode "controller" -}}
-{{- $_ := set $variables "NEXUS__KUBERNETES__KUBECONFIG" $root.Values.scheduler.config.shardKubeConfigPath -}}
-{{- else -}}
+{{- if ne $root.Values.mode "controller" -}}
 {{- $_ := set $variables "NEXUS__KUBERNETES__IN_CLUSTER" "true" -}}
+{{- end -}}
+{{- /* Upstream's quickstart has no mode: where kubeconfigs are there, Jobs go to these clusters too. */}}
+{{- if ne $root.Values.mode "shard" -}}
+{{- $_ := set $variables "NEXUS__KUBERNETES__KUBECONFIG" $root.Values.scheduler.config.shardKubeConfigPath -}}
 {{- end -}}
 {{- if eq $root.Values.mode "shard" -}}
 {{- $_ := set $variables "NEXUS__KUBERNETES__SERVE" (include "nexus.cluster" $root) -}}
@@ -111,7 +113,7 @@ securityContext:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if eq .root.Values.mode "controller" }}
+  {{- if ne .root.Values.mode "shard" }}
   - name: kubeconfigs
     mountPath: {{ .root.Values.scheduler.config.shardKubeConfigPath }}
     readOnly: true
@@ -135,7 +137,7 @@ volumes:
   - name: tmp
     {{- /* Large bodies wait here, as much of them as http.body_disk says: over a limit of its own the pod would be evicted. */}}
     emptyDir: {{ ternary dict (dict "sizeLimit" "256Mi") (eq .role "api") | toJson }}
-  {{- if eq .root.Values.mode "controller" }}
+  {{- if ne .root.Values.mode "shard" }}
   - name: kubeconfigs
     projected:
       sources:
