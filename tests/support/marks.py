@@ -11,7 +11,7 @@ from tests.support.servers import FIXTURES
 
 __all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
-_SLOW = {"chaos", "e2e"}
+_SLOW = {"chaos", "e2e", "helm"}
 """Folders whose tests start processes of Nexus."""
 _TOGETHER = (
     "own_servers",
