@@ -61,7 +61,7 @@ async def measure(servers: BenchServers, rounds: int = 3, count: int = 500) -> R
     copies = f"{count} templates to {_SHARDS} clusters"
     return Result(
         [
-            paired(f"Copies made, {copies}", "/s", figures, "0.4"),
+            paired(f"Copies made, {copies}", "/s", figures, "0.2"),
             Row(f"calls, {copies}", calls.rate, "", calls.bare_rate, 1 / calls.ratio),
             Row("calls of a start with nothing to do", again, ""),
         ],
