@@ -23,7 +23,7 @@ from tests.helm.installed import Release, definitions
 from tests.helm.test_permissions import admin
 from tests.support.cassandra import drop_keyspace
 from tests.support.helm import QUICKSTART, SHAPES, Helm, container, pods
-from tests.support.kube import Namespace
+from tests.support.kube import RESOURCES, Namespace
 from tests.support.pods import Pod, pod
 from tests.support.servers import S3Server
 
@@ -109,6 +109,7 @@ async def played(
         await asyncio.to_thread(definitions, helm, kubeconfig)
         await asyncio.to_thread(releases[0].make_namespace)
         there = await stack.enter_async_context(admin(releases[0]))
+        stack.push_async_callback(_let_go, there)
         for secret, entries in secrets.items():
             await _make_secret(there, secret, entries)
         for release in releases:
@@ -144,6 +145,14 @@ async def played(
 async def _make_secret(there: Namespace, name: str, entries: Mapping[str, str]) -> None:
     secret = {"metadata": {"name": name}, "stringData": dict(entries)}
     await there.call("POST", "/api/v1/namespaces/{}/secrets", secret)
+
+
+async def _let_go(there: Namespace) -> None:
+    """The controller holds what it syncs, and is gone by now."""
+    for plural in ("nexusalgorithmtemplates", "nexusalgorithmworkgroups"):
+        at = f"{RESOURCES}/{plural}"
+        for found in (await there.call("GET", at))["items"]:
+            await there.merge(f"{at}/{found['metadata']['name']}", {"metadata": {"finalizers": None}})
 
 
 async def _runs_go_through(nexus: Played, count: int) -> None:
