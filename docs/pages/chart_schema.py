@@ -1,4 +1,4 @@
-"""The schema of the chart's values: made from the values, their comments and the structs of `nexus/config.py`."""
+"""The schema of the chart's values: made from the values, their comments and the structs of `nexus/config/sections.py`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Value(NamedTuple):
     choices: tuple[str, ...]
     """Empty: any of the types."""
     configuration: bool
-    """Whether it is the tree of `nexus/config.py`."""
+    """Whether it is the tree of `nexus/config/sections.py`."""
     inside: tuple[Value, ...]
     """Of a section; none where anything may stand."""
 

@@ -1,4 +1,4 @@
-"""The page about the configuration: made from the structs of `nexus/config.py` and the docstrings under their keys."""
+"""The page about the configuration: made from the structs of `nexus/config/sections.py` and the docstrings under their keys."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
-from nexus import config
-from nexus.config import Config, Secret, Size, Span, renamed, shown
+from nexus.config import Config, Secret, Size, Span, SpanOrNever, renamed, shown
+from nexus.config import sections as declared_sections
 
 __all__ = ["COMMITTED", "Key", "Section", "current", "sections"]
 
@@ -21,7 +21,7 @@ COMMITTED = Path(__file__).parents[1] / "configuration.md"
 _HEAD = """\
 # Configuration
 
-Written by `make pages` from [`nexus/config.py`](../nexus/config.py): change the docstrings there.
+Written by `make pages` from [`nexus/config/sections.py`](../nexus/config/sections.py): change the docstrings there.
 
 Each key has three sources. A later one wins:
 
@@ -64,7 +64,7 @@ def sections() -> list[Section]:
     """Every section of the tree, with its keys in the order of their declaration."""
     classes = {
         node.name: node
-        for node in ast.parse(inspect.getsource(config)).body
+        for node in ast.parse(inspect.getsource(declared_sections)).body
         if isinstance(node, ast.ClassDef)
     }
     defaults = shown(Config())
@@ -128,7 +128,7 @@ def _kind(declared: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(declared))
     if get_origin(declared) is UnionType:
         return _kind(next(kind for kind in get_args(declared) if kind is not type(None)))
-    if declared is config.SpanOrNever:
+    if declared is SpanOrNever:
         return "duration or `never`"
     for kind, name in ((Secret, "secret"), (Span, "duration"), (Size, "size")):
         if issubclass(declared, kind):

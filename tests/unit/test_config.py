@@ -163,6 +163,8 @@ def test_the_source_that_is_named_is_the_one_that_won(file):
     ("content", "problem"),
     [
         ("{", "cannot be read"),
+        ("http: {host: 2024-13-01}", "cannot be read"),
+        ("[" * 3000, "cannot be read"),
         (b"\xff\xfe\xff", "cannot be read"),
         ("!!python/object/apply:os.getcwd []", "cannot be read"),
         ("- http", "holds no sections"),

@@ -13,12 +13,12 @@ KEYS = list(chain.from_iterable(section.keys for section in sections()))
 
 @pytest.mark.parametrize("section", sections(), ids=lambda section: section.name)
 def test_a_section_says_what_it_is_about(section: Section):
-    assert section.doc, f"write a docstring for the section {section.name} in nexus/config.py"
+    assert section.doc, f"write a docstring for the section {section.name} in nexus/config/sections.py"
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_a_key_says_what_it_means(key: Key):
-    assert key.doc, f"write a docstring below {key.name} in nexus/config.py, then run `make pages`"
+    assert key.doc, f"write a docstring below {key.name} in nexus/config/sections.py, then run `make pages`"
     assert key.doc[0].isupper() or key.doc.startswith("`"), f"{key.name} begins like no sentence"
     assert key.doc.endswith("."), f"{key.name} ends like no sentence"
 
