@@ -4,7 +4,7 @@ VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # More than there are cores: tests wait as much as they work.
-WORKERS ?= 4
+WORKERS ?= 3
 TESTS = $(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: help demo test check simulate services services-stop chaos bench lint pages clean
