@@ -62,6 +62,8 @@ _PROTOCOL = 4
 """All flavours speak it; the next one adds checksums to those of TCP, for a fifth of the driver's CPU."""
 
 _TIMEOUT = 5.0
+_SCHEMA_TIMEOUT = 60.0
+"""Seconds for a change of the schema, which flushes tables and has all nodes agree."""
 _RECONNECT_EVERY = 1.0
 _HEARTBEAT_EVERY = 5.0
 
@@ -141,9 +143,9 @@ class Session:
             raise _translated(error, wrote=False) from None
 
     async def execute(self, cql: str) -> list[Row]:
-        """A statement that is run once, such as one of the schema."""
+        """A statement of the schema, or one that is run once with it."""
         try:
-            return list(await asyncio.to_thread(self._session.execute, cql))
+            return list(await asyncio.to_thread(self._session.execute, cql, timeout=_SCHEMA_TIMEOUT))
         except Exception as error:
             raise _translated(error, wrote=True) from None
 

@@ -13,7 +13,7 @@ HITS = [
     Hit(["etcd", "supervisor"], 0.0, 2.0),
     Hit(["receiver", "ledger-2", "scheduler-2"], 0.1, 1.0),
 ]
-_RATE = 5.0
+_RATE = 2.0
 """Submissions a second: what a small machine gets through with everything on it, so that all is soon calm."""
 
 

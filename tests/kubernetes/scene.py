@@ -53,13 +53,20 @@ class Scene:
         return found
 
     async def running(self, job: str) -> str:
-        """The name of its pod, once it runs."""
+        """The name of its pod, once it runs, and the cluster's events, which come later, speak of it."""
         while True:
             for pod in await self.pods(job):
-                if pod["status"].get("phase") == "Running":
-                    name: str = pod["metadata"]["name"]
+                name: str = pod["metadata"]["name"]
+                if pod["status"].get("phase") == "Running" and await self._events(name):
                     return name
             await asyncio.sleep(0.1)
+
+    async def _events(self, pod: str) -> list[Any]:
+        found = await self.there.call(
+            "GET", f"/api/v1/namespaces/{{}}/events?fieldSelector=involvedObject.name={pod}"
+        )
+        items: list[Any] = found["items"]
+        return items
 
     # What happens to a Job
 
