@@ -12,16 +12,12 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import uuid_utils
 
 from nexus import __version__
 from nexus.backoff import retry
-from nexus.cassandra.claims import CassandraClaims
-from nexus.cassandra.connection import open_session
-from nexus.cassandra.driver import Session
-from nexus.cassandra.run_store import CassandraRunStore
 from nexus.config import Config
 from nexus.domain.errors import ConfigError
 from nexus.domain.job import Materializer
@@ -37,15 +33,9 @@ from nexus.embedded.state import StateFolder
 from nexus.embedded.templates import FolderTemplates
 from nexus.journal import Journal
 from nexus.kafka.client import connection
-from nexus.kafka.event_log import KafkaEventLog
-from nexus.kafka.groups import commit
 from nexus.kafka.names import Names
-from nexus.kubernetes.cluster import KubernetesCluster
-from nexus.kubernetes.connection import Connection
-from nexus.kubernetes.lease import Lease
-from nexus.kubernetes.objects import KubernetesObjects
+from nexus.kubernetes.credentials import Load
 from nexus.kubernetes.shards import of_custom_resources, shards
-from nexus.kubernetes.templates import KubernetesTemplates
 from nexus.payload_urls import SignedUrls
 from nexus.ports import (
     Claims,
@@ -59,13 +49,18 @@ from nexus.ports import (
     RunStore,
     Templates,
 )
-from nexus.s3 import PresignedUrls, S3PayloadStore
 from streams.context import Context
 from streams.drivers.embedded import EmbeddedDriver
-from streams.drivers.faust import FaustDriver
-from streams.drivers.kafka import KafkaDriver
 from streams.ledger.ledger import CONSUMERS
 from streams.processor import Clock, Driver, Processor
+
+# What speaks with a server is imported where it is opened, so that a role loads the libraries of the servers it asks.
+if TYPE_CHECKING:
+    from nexus.cassandra.driver import Session
+    from nexus.kafka.event_log import KafkaEventLog
+    from nexus.kubernetes.cluster import KubernetesCluster
+    from nexus.kubernetes.connection import Connection
+    from nexus.kubernetes.lease import Lease
 
 __all__ = ["THIS", "Engines", "Machine"]
 
@@ -155,6 +150,8 @@ class Engines:
         if not self.config.kafka.servers:
             return self._embedded_log()
         if self._kafka is None:
+            from nexus.kafka.event_log import KafkaEventLog
+
             log = KafkaEventLog(self.config.kafka, {RUNS: self.config.log.run_partitions})
             await retry(log.start)
             self._stack.push_async_callback(log.close)
@@ -191,15 +188,19 @@ class Engines:
             return EmbeddedDriver(
                 self._embedded_log(), topics, processor, consumers=consumers, clock=self.machine.clock
             )
-        brokers = connection(self.config.kafka)
-        if consumers is None:
-            return KafkaDriver(
-                brokers, topics, processor, consumers=None, clock=self.machine.clock, names=self._names
+        brokers, names = connection(self.config.kafka), self._names
+        if by_cluster and consumers is not None:
+            from streams.drivers.faust import FaustDriver
+
+            group = self._group(consumers)
+            return FaustDriver(
+                brokers, topics, processor, consumers=group, clock=self.machine.clock, names=names
             )
-        group = self._group(consumers)
-        driver = FaustDriver if by_cluster else KafkaDriver
-        return driver(
-            brokers, topics, processor, consumers=group, clock=self.machine.clock, names=self._names
+        from streams.drivers.kafka import KafkaDriver
+
+        members = None if consumers is None else self._group(consumers)
+        return KafkaDriver(
+            brokers, topics, processor, consumers=members, clock=self.machine.clock, names=names
         )
 
     @property
@@ -209,6 +210,8 @@ class Engines:
 
     async def begin_at(self, offsets: Mapping[Partition, int]) -> None:
         """Let the ledgers of these projections, none of which runs yet, begin there."""
+        from nexus.kafka.groups import commit
+
         there = {Partition(self._names.there(at.topic), at.number): offset for at, offset in offsets.items()}
         await commit(connection(self.config.kafka), self._group(self.ledgers), there)
 
@@ -222,6 +225,8 @@ class Engines:
 
     async def store(self) -> RunStore:
         if self._store is None and self._on_cassandra:
+            from nexus.cassandra.run_store import CassandraRunStore
+
             session = await self._cassandra()
             self._store = await CassandraRunStore.open(session, self.config.cassandra, self.machine.clock)
         if self._store is None:
@@ -232,6 +237,8 @@ class Engines:
 
     async def claims(self) -> Claims:
         if self._claims is None and self._on_cassandra:
+            from nexus.cassandra.claims import CassandraClaims
+
             self._claims = await CassandraClaims.open(await self._cassandra(), self.config.cassandra)
         if self._claims is None:
             claims = SqliteClaims(self._embedded("run store", "cassandra.hosts").claims)
@@ -245,12 +252,16 @@ class Engines:
 
     async def _cassandra(self) -> Session:
         if self._session is None:
+            from nexus.cassandra.connection import open_session
+
             session = self._session = await retry(partial(open_session, self.config.cassandra))
             self._stack.push_async_callback(session.close)
         return self._session
 
     async def payloads(self) -> PayloadStore:
         if self._payloads is None and self.config.s3.bucket:
+            from nexus.s3 import S3PayloadStore
+
             store = S3PayloadStore(self.config.s3)
             await retry(store.start)
             self._stack.push_async_callback(store.close)
@@ -261,13 +272,19 @@ class Engines:
 
     async def urls(self) -> PayloadUrls:
         signed = SignedUrls(self.signer())
-        payloads = await self.payloads() if self.config.s3.presign else None
+        if not self.config.s3.presign:
+            return signed
+        from nexus.s3 import PresignedUrls, S3PayloadStore
+
+        payloads = await self.payloads()
         return PresignedUrls(payloads, signed) if isinstance(payloads, S3PayloadStore) else signed
 
     async def templates(self) -> Templates:
         if self._templates is None:
             settings = self.config.templates
             if settings.source == "kubernetes":
+                from nexus.kubernetes.templates import KubernetesTemplates
+
                 connection = await self._custom_resources()
                 self._templates = KubernetesTemplates(connection, self.config.kubernetes.namespace)
                 await self._templates.start()
@@ -306,6 +323,8 @@ class Engines:
 
     async def home(self) -> tuple[Objects, Leadership]:
         """The cluster that the controller syncs from, and who does so. Raises ConfigError where none is named."""
+        from nexus.kubernetes.objects import KubernetesObjects
+
         connection = await self._custom_resources()
         namespace = self.config.kubernetes.namespace
         return KubernetesObjects(connection.name, connection, namespace), self._lease(
@@ -314,6 +333,8 @@ class Engines:
 
     def synced(self) -> dict[str, Callable[[], Awaitable[Objects]]]:
         """How to open each cluster that the controller syncs to: one that cannot be opened holds up no other."""
+        from nexus.kubernetes.objects import KubernetesObjects
+
         namespace = self.config.kubernetes.namespace
 
         async def opened(name: str) -> Objects:
@@ -322,6 +343,8 @@ class Engines:
         return {name: partial(opened, name) for name in self._shards}
 
     def _lease(self, connection: Connection, work: str) -> Lease:
+        from nexus.kubernetes.lease import Lease
+
         return Lease(
             connection,
             self.config.kubernetes.namespace,
@@ -341,18 +364,23 @@ class Engines:
                 "set templates.in_cluster, templates.kubeconfig, kubernetes.kubeconfig or kubernetes.in_cluster"
             )
         if self._home is None:
-            self._home = await self._opened(Connection("of the custom resources", load))
+            self._home = await self._opened("of the custom resources", load)
         return self._home
 
     async def _shard(self, name: str) -> KubernetesCluster:
+        from nexus.kubernetes.cluster import KubernetesCluster
+
         return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
 
     async def _connection(self, name: str) -> Connection:
         if name not in self._connections:
-            self._connections[name] = await self._opened(Connection(name, self._shards[name]))
+            self._connections[name] = await self._opened(name, self._shards[name])
         return self._connections[name]
 
-    async def _opened(self, connection: Connection) -> Connection:
+    async def _opened(self, name: str, load: Load) -> Connection:
+        from nexus.kubernetes.connection import Connection
+
+        connection = Connection(name, load)
         await connection.open()
         self._stack.push_async_callback(connection.close)
         return connection

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from nexus.domain.errors import ConfigError, Unavailable
+
+# The client takes two seconds and 34 MB to import, and is imported by who has a cluster.
+if TYPE_CHECKING:
+    from kubernetes.aio.client import Configuration
 
 __all__ = ["Access", "Load", "from_kubeconfig", "from_service_account"]
 
@@ -32,6 +34,8 @@ class Access(msgspec.Struct, frozen=True):
 
     async def authorization(self) -> str | None:
         """The header's value. The client reads the token of a service account again each minute. Raises Unavailable."""
+        from kubernetes.aio.config import ConfigException
+
         try:
             return await self.configuration.get_api_key_with_prefix(_TOKEN)
         except (ConfigException, OSError) as error:
@@ -48,6 +52,9 @@ def from_kubeconfig(file: Path, context: str | None = None) -> Load:
     """The cluster of a context, by default the current one, of a kubeconfig file; exec plugins are run."""
 
     async def load() -> Access:
+        from kubernetes.aio.client import Configuration
+        from kubernetes.aio.config import load_kube_config
+
         configuration = Configuration()
         try:
             file.open().close()  # the loader only warns
@@ -66,6 +73,9 @@ def from_service_account() -> Load:
     """The cluster that this process runs in."""
 
     async def load() -> Access:
+        from kubernetes.aio.client import Configuration
+        from kubernetes.aio.config import ConfigException, load_incluster_config
+
         configuration = Configuration()
         try:
             load_incluster_config(configuration)  # type: ignore[no-untyped-call]
@@ -80,6 +90,8 @@ def from_service_account() -> Load:
 
 
 def _access(configuration: Configuration) -> Access:
+    from kubernetes.aio.client.rest import RESTClientObject
+
     rest = RESTClientObject(configuration)
     host = str(configuration.host).rstrip("/")
     return Access(

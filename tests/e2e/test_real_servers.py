@@ -16,6 +16,7 @@ import httpx
 from infra.services import Kubernetes, Server
 from infra.services.server import free_ports
 from tests.e2e.installation import Algorithms, Installation, installed, jobs_of, make_namespace, prepared
+from tests.support import imports
 
 ROLES = ("ledger", "watcher", "supervisor", "scheduler", "receiver", "api")
 SECONDS = 240.0
@@ -89,8 +90,24 @@ async def all_collected(nexus: Installation) -> None:
     await nexus.until_none(waiting, SECONDS)
 
 
-async def test_a_thousand_runs(there, tmp_path):
-    """One of two schedulers and ledgers is killed meanwhile. Its leftovers go ahead of younger requests."""
+STORES = {"aiobotocore", "aiohttp", "aiokafka", "botocore", "cassandra"}
+LOADED = {
+    "api": STORES,
+    "receiver": STORES,
+    "ledger": {"aiokafka", "cassandra"},
+    "scheduler": {"aiohttp", "aiokafka", "cassandra", "faust", "kubernetes"},
+    "watcher": {"aiohttp", "aiokafka", "kubernetes"},
+    "supervisor": imports.ENGINES,
+}
+"""What a role loads to speak with the servers that it asks, and no more."""
+
+
+async def test_a_thousand_runs(there, tmp_path, monkeypatch):
+    """One of two schedulers and ledgers is killed meanwhile. Its leftovers go ahead of younger requests.
+
+    Each role has loaded by then what it needs for its part, and no more.
+    """
+    monkeypatch.setenv(imports.VARIABLE, "1")
     roles = (*ROLES, "ledger-2", "scheduler-2")
     async with installed(tmp_path, there, *roles, throttle__rate="40", throttle__burst="10") as (
         nexus,
@@ -110,6 +127,8 @@ async def test_a_thousand_runs(there, tmp_path):
         assert len(tagged) == 100
         assert {run["status"] for run in tagged} == {"COMPLETED"}
         await all_collected(nexus)
+        for role, libraries in LOADED.items():
+            assert imports.imported(tmp_path / role / f"{role}.out") & imports.ENGINES == libraries, role
 
 
 async def test_a_tree_across_two_clusters(there, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from infra.services.kubernetes.beside import ClusterBeside
 from tests.e2e.nexus_process import NexusProcess
 from tests.kubernetes.synced import TEMPLATE, Clusters, clusters, get, naming
+from tests.support import imports
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/{}/leases/tests-controller"
 
@@ -25,9 +26,13 @@ async def synced(shard_servers: tuple[ClusterBeside, ...]) -> AsyncIterator[Clus
 
 @pytest.fixture
 async def replicas(
-    synced: Clusters, shard_servers: tuple[ClusterBeside, ...], tmp_path: Path
+    synced: Clusters,
+    shard_servers: tuple[ClusterBeside, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[list[NexusProcess]]:
     """Two, neither of which runs yet; the names of the kubeconfigs are those of a mounted secret."""
+    monkeypatch.setenv(imports.VARIABLE, "1")
     home, *shards = shard_servers
     folder = tmp_path / "shards"
     folder.mkdir()
@@ -77,6 +82,8 @@ async def test_another_one_goes_on_when_the_leader_is_killed(
         assert {owner["name"] for owner in owners} == {f"many-{number}" for number in range(39)}
     await synced.gone(TEMPLATE, "many-39")
     assert second.stop() == 0
+    loaded = imports.imported(second.state / "controller.out") & imports.ENGINES
+    assert loaded == {"aiohttp", "kubernetes"}, "a controller asks clusters, and nothing else"
 
 
 async def test_a_controller_that_knows_no_cluster_says_what_to_set(tmp_path: Path) -> None:
