@@ -502,6 +502,18 @@ def test_a_newer_event_stops_the_audit(folder):
         assert "upgrade" in result.stderr
 
 
+def test_the_definitions_are_printed_as_kubectl_takes_them():
+    printed = list(yaml.safe_load_all(nexus("crds").stdout))
+    files = sorted((EXAMPLES.parent / "infra" / "crds").glob("*.yaml"))
+    assert printed == [yaml.safe_load(file.read_text()) for file in files]
+    assert json.loads(nexus("crds", "--json").stdout) == {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": printed,
+    }
+    assert {each["kind"] for each in printed} == {"CustomResourceDefinition"}
+
+
 def test_the_module_is_the_command():
     result = subprocess.run(
         [sys.executable, "-m", "nexus", "--version"], capture_output=True, text=True, check=True
