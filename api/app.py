@@ -11,6 +11,8 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
+from api.access.caller import Access, Caller, provided_caller
+from api.access.guard import Guard
 from api.bodies.intake import BodyLimits, Intake
 from api.context import ApiContext
 from api.contract.changes import change_routes
@@ -22,6 +24,7 @@ from api.health import Health, health_routes
 from api.observability import Observed
 from api.openapi import openapi_routes
 from api.origins import Origins
+from api.own.access import access_routes
 from api.own.runs import run_routes
 from api.paths import as_sent, decoded_parameters
 from api.problems import handle_error, handle_http_error, handle_nexus_error
@@ -32,9 +35,10 @@ __all__ = ["ROUTES", "create_app", "create_litestar"]
 
 _USUAL = BodyLimits()
 _ANY = Origins()
+_EVERYBODY = Access()
 
 ROUTES: dict[str, list[Any]] = {
-    "api": [create_run, *result_routes, *change_routes, *payload_routes, *run_routes],
+    "api": [create_run, *result_routes, *change_routes, *payload_routes, *run_routes, *access_routes],
     "receiver": receiver_routes,
 }
 """The paths of each role that has some of its own."""
@@ -45,7 +49,13 @@ def create_app(roles: Collection[str], context: ApiContext | None, health: Healt
     if context is None:
         return Observed(create_litestar([], ApiContext, lambda: health, max_body=0))
     app = create_litestar(
-        roles, lambda: context, lambda: health, context.max_body, context.bodies, context.origins
+        roles,
+        lambda: context,
+        lambda: health,
+        context.max_body,
+        context.bodies,
+        context.origins,
+        context.access,
     )
     return Observed(as_sent(app))
 
@@ -57,6 +67,7 @@ def create_litestar(
     max_body: int,
     bodies: BodyLimits = _USUAL,
     origins: Origins = _ANY,
+    access: Access = _EVERYBODY,
 ) -> Litestar:
     """`max_body` is in bytes; the context and the health are provided at each request."""
     served = [route for role, routes in ROUTES.items() if role in roles for route in routes]
@@ -65,6 +76,7 @@ def create_litestar(
         dependencies={
             "context": Provide(provide_services, sync_to_thread=False),
             "health": Provide(provide_health, sync_to_thread=False),
+            "caller": provided_caller,
         },
         exception_handlers={
             HTTPException: handle_http_error,
@@ -72,9 +84,9 @@ def create_litestar(
             Exception: handle_error,
         },
         request_max_body_size=max_body,
-        middleware=[origins.around, decoded_parameters, Intake(bodies).around],
+        middleware=[origins.around, decoded_parameters, Guard(access).around, Intake(bodies).around],
         cors_config=CORSConfig(allow_origins=sorted(origins.allowed)) if origins.allowed else None,
         openapi_config=OpenAPIConfig(title="Nexus", version=__version__, path="/_openapi", render_plugins=[]),
-        signature_types=[ApiContext, Health],
+        signature_types=[ApiContext, Caller, Health],
         logging_config=None,
     )

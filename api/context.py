@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from api.access.caller import Access
 from api.bodies.intake import BodyLimits
 from api.origins import Origins
 from api.verdicts import Verdicts
@@ -44,5 +45,6 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int
     bodies: BodyLimits = BodyLimits()
     origins: Origins = Origins()
+    access: Access = Access()
     materializer: Materializer
     verdicts: Verdicts

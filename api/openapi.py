@@ -15,14 +15,20 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from litestar.response import File
 
+from api.access.needs import NEEDS, Without
+from nexus.domain.access import Verb
+
 __all__ = ["TEXT_ERRORS", "document", "json_body", "openapi_routes"]
 
 _BODY = "request_body"
+_BEARER = "bearer"
 _REFS = "#/components/schemas/{name}"
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFS.format(name="Problem")}}}
 _SENTENCES = {
     400: "What was wrong, as a sentence",
+    401: "There is no bearer token, or none that proves who asks",
+    403: "No rule allows it; of a payload: the signature is wrong or has expired",
     404: "Unknown run",
-    403: "The signature is wrong or has expired",
     417: "The run has no payload",
     503: "Nothing was changed, or it is unknown whether: try again",
 }
@@ -76,8 +82,24 @@ def document(app: Litestar) -> dict[str, Any]:
             "type": "object",
             "description": "Handed to the algorithm byte for byte",
         }
+    _tell_of_tokens(doc)
     doc["paths"] = dict(sorted(doc["paths"].items()))
     return doc
+
+
+def _tell_of_tokens(doc: dict[str, Any]) -> None:
+    """What a server answers that wants to know who asks (`auth.mode: bearer`)."""
+    doc["components"].setdefault("securitySchemes", {})[_BEARER] = {"type": "http", "scheme": "bearer"}
+    for path, operations in doc["paths"].items():
+        plain = path.startswith("/algorithm")
+        content = {MediaType.TEXT: {"schema": {"type": "string"}}} if plain else _PROBLEM
+        for method, operation in operations.items():
+            need = NEEDS.get(f"{method.upper()} {path}")
+            if isinstance(need, Verb) or need is Without.KNOWN:
+                operation["security"] = [{}, {_BEARER: []}]
+                for status in ("401", "403"):
+                    told = {"description": _SENTENCES[int(status)], "content": content}
+                    operation["responses"].setdefault(status, told)
 
 
 def _bodies(app: Litestar) -> dict[tuple[str, str], type]:

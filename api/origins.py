@@ -13,7 +13,7 @@ from litestar.exceptions import PermissionDeniedException
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["Origins"]
+__all__ = ["Origins", "is_loopback"]
 
 
 class Origins(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Origins(msgspec.Struct, frozen=True):
     def of(cls, host: str, external_url: str, allowed: Iterable[str]) -> Origins:
         """For a server that listens on `host`. Clients other than browsers send no Origin, and are not concerned."""
         own = {host.lower(), urlsplit(external_url).hostname or host.lower()}
-        hosts = frozenset(own | {"localhost", "127.0.0.1", "::1"}) if _is_loopback(host) else frozenset()
+        hosts = frozenset(own | {"localhost", "127.0.0.1", "::1"}) if is_loopback(host) else frozenset()
         origins = {_origin(external_url)} if external_url else set()
         return cls(hosts, frozenset(origins | {_origin(each) for each in allowed}))
 
@@ -57,7 +57,8 @@ class Origins(msgspec.Struct, frozen=True):
         return checked
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches what listens there."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -9,7 +9,15 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from api.contract.plain import no_such_page, text, unavailable
-from nexus.domain.errors import Conflict, InvalidInput, NexusError, NotFound, Unavailable
+from nexus.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NexusError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 
 __all__ = ["handle_error", "handle_http_error", "handle_nexus_error", "problem"]
 
@@ -18,6 +26,7 @@ _PROBLEM_JSON = "application/problem+json"
 _CONTRACT = ("/algorithm", "/data")
 _TITLES = {
     400: "Bad request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -44,6 +53,8 @@ def problem(status: int, detail: str, **members: str) -> Response[dict[str, Any]
 
 def handle_nexus_error(request: Request[Any, Any, Any], error: NexusError) -> Response[Any]:
     """What our own handlers raise; upstream's handlers answer theirs themselves, but for what befalls all alike."""
+    if isinstance(error, Unauthenticated | Forbidden):
+        return _refused(request, error)
     if _is_contract(request):
         return unavailable(error) if isinstance(error, Unavailable) else text(400, str(error))
     match error:
@@ -57,6 +68,18 @@ def handle_nexus_error(request: Request[Any, Any, Any], error: NexusError) -> Re
             return problem(503, str(error))
         case _:
             return handle_error(request, error)
+
+
+def _refused(request: Request[Any, Any, Any], error: Unauthenticated | Forbidden) -> Response[Any]:
+    """As RFC 6750 has it: what is wrong is in a header too, but for who sent no token."""
+    status, code = (
+        (401, "invalid_token") if isinstance(error, Unauthenticated) else (403, "insufficient_scope")
+    )
+    given = not isinstance(error, Unauthenticated) or error.given
+    challenge = f'Bearer realm="nexus", error="{code}"' if given else 'Bearer realm="nexus"'
+    answer = text(status, str(error)) if _is_contract(request) else problem(status, str(error))
+    answer.headers["WWW-Authenticate"] = challenge
+    return answer
 
 
 def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

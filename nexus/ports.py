@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from nexus.domain.access import Proof
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import DeletionPolicy, Event, RunRequested
 from nexus.domain.observed import JobView, PodView
@@ -47,6 +48,7 @@ __all__ = [
     "RunStore",
     "StoredPayload",
     "Templates",
+    "TokenSource",
 ]
 
 
@@ -283,6 +285,21 @@ class Templates(Protocol):
 
     async def watch(self) -> None:
         """Follow what is deployed until cancelled."""
+        ...
+
+
+class TokenSource(Protocol):
+    """Who vouches for the subjects of one kind of bearer token."""
+
+    remembered: bool
+    """Whether a proof may be believed for a minute without another look."""
+
+    def knows(self, token: str) -> bool:
+        """Tell whether the token looks like one of this source; nothing is proved by that."""
+        ...
+
+    async def prove(self, token: str) -> Proof:
+        """Tell whose token it is. Raises Unauthenticated, or Unavailable where that cannot be told now."""
         ...
 
 

@@ -11,7 +11,7 @@ from nexus.domain.events import Diagnosis, Parent
 from nexus.domain.garbage import Garbage
 from nexus.domain.run import DRY_RUN, Stage, State
 
-__all__ = ["Accepted", "GarbageReport", "RunEvent", "RunEvents", "RunPage", "RunView"]
+__all__ = ["Accepted", "AccessView", "GarbageReport", "RunEvent", "RunEvents", "RunPage", "RunView"]
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -42,6 +42,9 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     diagnosis: Diagnosis | None
     stalled: Diagnosis | None = None
     stalled_since: datetime | None = None
+    submitted_by: str = ""
+    """The subject of the submission, empty where nobody had to say who it is; so for `cancelled_by`."""
+    cancelled_by: str = ""
     unheard_since: datetime | None = None
     """When the run's cluster last answered, where that is too long ago."""
 
@@ -88,3 +91,13 @@ class Accepted(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     request_id: str
     warnings: list[str] = []
+
+
+class AccessView(msgspec.Struct, frozen=True):
+    """Whether the caller, who is `subject` here, may do something; `rule` decided, and is empty where none allows it."""
+
+    subject: str
+    groups: tuple[str, ...]
+    allowed: bool
+    rule: str
+    reason: str

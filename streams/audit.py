@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 
 import msgspec
 
@@ -44,10 +45,13 @@ async def replay(
     *,
     run: str | None = None,
     algorithm: str | None = None,
+    by: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> AsyncIterator[tuple[Record, Event]]:
-    """Read the events of the log in their order, without damaged records. Times bound those of the records."""
+    """Read the events of the log in their order, without damaged records. Times bound those of the records; `by` is a
+    subject, or a glob of subjects, that submitted, cancelled or tagged.
+    """
     streams = [
         _records(log, topic, number)
         for topic, count in (await log.topics()).items()
@@ -65,8 +69,11 @@ async def replay(
             event = read_event(record.headers, record.value)
         except InvalidInput:
             continue
-        if algorithm is None or event.algorithm == algorithm:
-            yield record, event
+        if algorithm is not None and event.algorithm != algorithm:
+            continue
+        if by is not None and not fnmatchcase(getattr(event, "subject", ""), by):
+            continue
+        yield record, event
 
 
 async def fold_log(log: EventLog, ledger: Processor, progress: Callable[[int], None] = lambda _: None) -> int:

@@ -8,6 +8,7 @@ import msgspec
 from litestar import MediaType, Response, post
 from litestar.params import RawBody
 
+from api.access.caller import CallerOf
 from api.contract.plain import SMALL_BODY, Nothing, paths, require_id, text
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
@@ -50,7 +51,7 @@ _tag_updates = msgspec.json.Decoder(TagUpdate)
     media_type=MediaType.TEXT,
 )
 async def cancel_run(
-    context: ContextOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+    context: ContextOf, caller: CallerOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Response[str]:
     """Ends a run in any unfinished stage. A run that has ended stays as it is; that it was asked for is recorded."""
     try:
@@ -82,6 +83,7 @@ async def cancel_run(
         reason=reason,
         initiator=initiator,
         policy=DeletionPolicy(policy),
+        subject=caller.name,
     )
     await context.journal.append([cancelled])
     return text(200)
@@ -97,7 +99,7 @@ async def cancel_run(
     responses=TEXT_ERRORS(400, 404, 503),
 )
 async def update_tag(
-    context: ContextOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+    context: ContextOf, caller: CallerOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Nothing | Response[str]:
     try:
         update = decoded(_tag_updates, body)
@@ -108,7 +110,13 @@ async def update_tag(
         run = await known_run(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404, f"Checkpoint {request_id}/{algorithm} not found")
-    tagged = RunTagged(request_id=run.id, algorithm=algorithm, at=context.clock(), tag=update.new_tag)
+    tagged = RunTagged(
+        request_id=run.id,
+        algorithm=algorithm,
+        at=context.clock(),
+        tag=update.new_tag,
+        subject=caller.name,
+    )
     await context.journal.append([tagged])
     return Nothing()
 

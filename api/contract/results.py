@@ -10,6 +10,7 @@ from litestar import MediaType, Response, get
 from litestar.params import FromPath
 from litestar.response import Redirect
 
+from api.access.caller import CallerOf
 from api.context import ApiContext
 from api.contract.plain import Bare404, paths, require_id, text
 from api.fresh_rows import current_end, current_run, known_run
@@ -53,13 +54,15 @@ async def get_result(
 
 
 @get(paths("results/tags/{tag:str}"), summary="The results of all runs with a tag", tags=["results"])
-async def get_tagged(context: ContextOf, tag: FromPath[str]) -> list[TaggedResult]:
+async def get_tagged(context: ContextOf, caller: CallerOf, tag: FromPath[str]) -> list[TaggedResult]:
+    """Of those that the caller may list and read."""
     runs: list[Run] = []
     while page := await context.store.find(RunFilter(tag=tag), _PAGE, runs[-1].id if runs else ""):
         runs += page
     return [
         TaggedResult(run.id, run.stage.value, run.result_uri, _cause(run), run.request.algorithm)
         for run in runs
+        if caller.sees(run.request.algorithm)
     ]
 
 

@@ -9,6 +9,7 @@ from litestar import Response, post
 from litestar.params import HeaderParameter, QueryParameter
 from msgspec.structs import replace
 
+from api.access.caller import Caller, CallerOf
 from api.bodies.spool import Spooled, SpooledBody, spooled_body
 from api.context import ApiContext
 from api.contract.disown import disown
@@ -17,6 +18,7 @@ from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, ContextOf
 from nexus.domain import bounds
+from nexus.domain.access import Verb, asked, fixed
 from nexus.domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown
 from nexus.domain.events import NO_PAYLOAD, Parent, RunRequested, decode_event, encode_event
 from nexus.domain.ids import fingerprint
@@ -54,6 +56,7 @@ class _Rejected(Exception):
 )
 async def create_run(
     context: ContextOf,
+    caller: CallerOf,
     algorithm: Algorithm,
     spooled: SpooledBody,
     dry_run: Annotated[
@@ -71,8 +74,9 @@ async def create_run(
     try:
         submission = await spooled.work(partial(read_submission, spooled.content))
         overrides = read_overrides(submission)
+        caller.require(Verb.SUBMIT, algorithm, asked(overrides))
         template, workgroup = _configuration(context, algorithm, overrides)
-        await _check_parent(context, submission.parent_request)
+        await _check_parent(context, caller, submission.parent_request)
         resolve = partial(
             request_run,
             submission,
@@ -84,6 +88,7 @@ async def create_run(
             place_within=context.place_within,
             dry_run=_flag("dryRun", dry_run),
             received_by=context.host,
+            subject=caller.name,
         )
         request = await spooled.work(resolve)
         _check_verdict(context, request)
@@ -120,6 +125,7 @@ def _configuration(
         raise _Rejected(f"{no_template} Its template is broken: {error}") from None
     if template is None:
         raise _Rejected(no_template + _unreadable(context))
+    _check_fixed(template, overrides)
     name = (overrides.workgroup_ref.name if overrides else "") or template.spec.workgroup_ref.name
     no_workgroup = f"Cannot assign requested workgroup {name} to the algorithm {algorithm}. Please check the deployed configuration."
     try:
@@ -131,6 +137,16 @@ def _configuration(
     if workgroup.spec.cluster not in context.clusters:
         raise _Rejected(f"{no_workgroup} Its cluster {workgroup.spec.cluster!r} is not configured.")
     return template, workgroup
+
+
+def _check_fixed(template: Template, overrides: AlgorithmSpec | None) -> None:
+    """What a template keeps to itself is no matter of who asks."""
+    chosen = asked(overrides)
+    if kept := chosen and chosen & fixed(template.spec):
+        raise InvalidInput(
+            "customConfiguration",
+            f"the template {template.name} lets nobody choose: {', '.join(sorted(kept))}. Leave it out",
+        )
 
 
 def _check_verdict(context: ApiContext, request: RunRequested) -> None:
@@ -160,14 +176,19 @@ def _unreadable(context: ApiContext) -> str:
     return f" It may be in what cannot be read: {shown}{more}."
 
 
-async def _check_parent(context: ApiContext, parent: Parent | None) -> None:
-    """The parent must be known and unfinished: nobody could end the child with it otherwise."""
+async def _check_parent(context: ApiContext, caller: Caller, parent: Parent | None) -> None:
+    """The parent must be known and unfinished: nobody could end the child with it otherwise.
+
+    Of a run that the caller may not read it is not told that it exists.
+    """
     if parent is None:
         return
     try:
         run = await known_run(context, parent.request_id)
     except NotFound:
-        raise InvalidInput("parentRequest.requestId", f"there is no run {parent.request_id}") from None
+        run = None
+    if run is None or not caller.may(Verb.READ, run.request.algorithm):
+        raise InvalidInput("parentRequest.requestId", f"there is no run {parent.request_id}")
     if run.request.algorithm != parent.algorithm_name:
         raise InvalidInput(
             "parentRequest.algorithmName", f"the run {run.id} is one of {run.request.algorithm}"

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, get
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery, QueryParameter
 
+from api.access.caller import Caller, CallerOf
 from api.context import ApiContext
 from api.fresh_rows import current_run
+from api.own.problems import problems
 from api.parameters import ContextOf, RequestId
+from nexus.domain.access import Verb
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import encode_event
 from nexus.domain.ids import parse_request_id
@@ -25,27 +27,14 @@ from nexus.views import GarbageReport, RunEvent, RunEvents, RunPage, RunView
 __all__ = ["run_routes"]
 
 _LARGEST_PAGE = 1000
+_LOOKED_AT = 2000
+"""Rows that are read for a page of those that the caller may see, at most, where the page is no larger."""
 
 
-class Problem(msgspec.Struct):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-
-
-def _problems(*statuses: int) -> dict[int, ResponseSpec]:
-    return {
-        status: ResponseSpec(Problem, media_type="application/problem+json", generate_examples=False)
-        for status in statuses
-    }
-
-
-@get("/api/v1/runs", summary="List runs, newest first", tags=["api"], responses=_problems(400, 503))
+@get("/api/v1/runs", summary="List runs, newest first", tags=["api"], responses=problems(400, 503))
 async def list_runs(
     context: ContextOf,
+    caller: CallerOf,
     algorithm: FromQuery[str | None] = None,
     stage: Annotated[str | None, QueryParameter(description="Such as RUNNING or FAILED")] = None,
     tag: FromQuery[str | None] = None,
@@ -55,6 +44,9 @@ async def list_runs(
     limit: Annotated[int, QueryParameter(ge=1, le=_LARGEST_PAGE)] = 100,
     cursor: Annotated[str | None, QueryParameter(description="As the page before answered it")] = None,
 ) -> RunPage:
+    """Of those that the caller may list and read. A page may be shorter than `limit`, and have a cursor all the same."""
+    if algorithm is not None:
+        caller.require(Verb.LIST, algorithm)
     where = RunFilter(
         algorithm=algorithm,
         stage=_stage(stage),
@@ -64,14 +56,15 @@ async def list_runs(
         until=_aware("until", until),
     )
     after = parse_request_id(cursor) if cursor else ""
-    runs = await context.store.find(where, limit + 1, after)
-    page = runs[:limit]
-    return RunPage(await _views(context, page), page[-1].id if len(runs) > limit else None)
+    runs, more = await _readable(context, caller, where, limit, after)
+    return RunPage(await _views(context, runs), more)
 
 
-@get("/api/v1/runs/{request_id:str}", summary="One run", tags=["api"], responses=_problems(400, 404, 503))
-async def get_run(context: ContextOf, request_id: RequestId) -> RunView:
-    [view] = await _views(context, [await current_run(context, request_id)])
+@get("/api/v1/runs/{request_id:str}", summary="One run", tags=["api"], responses=problems(400, 404, 503))
+async def get_run(context: ContextOf, caller: CallerOf, request_id: RequestId) -> RunView:
+    run = await current_run(context, request_id)
+    caller.require(Verb.READ, run.request.algorithm)
+    [view] = await _views(context, [run])
     return view
 
 
@@ -79,10 +72,11 @@ async def get_run(context: ContextOf, request_id: RequestId) -> RunView:
     "/api/v1/runs/{request_id:str}/events",
     summary="The history of a run",
     tags=["api"],
-    responses=_problems(400, 404, 503),
+    responses=problems(400, 404, 503),
 )
-async def get_events(context: ContextOf, request_id: RequestId) -> Response[RunEvents]:
+async def get_events(context: ContextOf, caller: CallerOf, request_id: RequestId) -> Response[RunEvents]:
     run = await current_run(context, request_id)
+    caller.require(Verb.AUDIT, run.request.algorithm)
     history = await context.store.history(run.id)
     events = [
         RunEvent(
@@ -97,12 +91,31 @@ async def get_events(context: ContextOf, request_id: RequestId) -> Response[RunE
     return Response(RunEvents(events))
 
 
-@get("/api/v1/garbage", summary="What would be swept up now", tags=["api"], responses=_problems(400, 503))
+@get("/api/v1/garbage", summary="What would be swept up now", tags=["api"], responses=problems(400, 503))
 async def get_garbage(
     context: ContextOf, limit: Annotated[int, QueryParameter(ge=1, le=_LARGEST_PAGE)] = 100
 ) -> GarbageReport:
     """Jobs whose runs have ended or are not there, and payloads past their time. Nothing is removed by asking."""
     return await context.garbage(limit)
+
+
+async def _readable(
+    context: ApiContext, caller: Caller, where: RunFilter, limit: int, after: str
+) -> tuple[list[Run], str | None]:
+    """At most `limit` runs that the caller may see, of a bounded number that were looked at; and where to go on."""
+    shown: list[Run] = []
+    left = max(limit, _LOOKED_AT)
+    while True:
+        wanted = min(limit - len(shown), left)
+        runs = await context.store.find(where, wanted + 1, after)
+        for run in runs[:wanted]:
+            if caller.sees(run.request.algorithm):
+                shown.append(run)
+        if len(runs) <= wanted:
+            return shown, None
+        after, left = runs[wanted - 1].id, left - wanted
+        if len(shown) == limit or not left:
+            return shown, after
 
 
 def _stage(text: str | None) -> Stage | None:
@@ -139,6 +152,8 @@ def _view(run: Run, unheard: datetime | None) -> RunView:
         dry_run=request.dry_run,
         received_at=request.at,
         placement_deadline=request.placement_deadline,
+        submitted_by=request.subject,
+        cancelled_by=run.cancelled_subject,
         sent_at=run.sent_at,
         started_at=run.started_at,
         ended_at=run.ended_at,

@@ -13,13 +13,13 @@ from nexus.cli import render
 from nexus.cli.boundary import INTERRUPTED
 from nexus.cli.history import evidence_of
 from nexus.cli.options import DEFAULT_URL
-from nexus.domain.errors import NexusError, Unavailable
+from nexus.domain.errors import Forbidden, NexusError, Unavailable
 from nexus.domain.run import Stage
 
 if TYPE_CHECKING:
     from nexus.client import Client, RunEvent, RunView
 
-__all__ = ["finish", "follow"]
+__all__ = ["finish", "follow", "history"]
 
 _PAUSES = (0.1, 1.0)
 """Seconds between two looks: the first, and the longest."""
@@ -78,10 +78,19 @@ def _events_with_evidence(client: Client, run: RunView) -> list[RunEvent]:
     """The history, once it says why: the evidence follows the end of a run by a moment."""
     until = time.monotonic() + (_EVIDENCE if run.had_job and run.stage is not Stage.CANCELLED else 0)
     while True:
-        events = client.events(run.request_id)
+        events = history(client, run.request_id)
         if evidence_of(events) or time.monotonic() >= until:
             return events
         time.sleep(_PAUSES[0])
+
+
+def history(client: Client, request_id: str) -> list[RunEvent]:
+    """The history of a run, nothing where the caller may not see it: the run itself is shown all the same."""
+    try:
+        return client.events(request_id)
+    except Forbidden as error:
+        render.err().print(f"without its history: {error}")
+        return []
 
 
 def _ways(url: str, request_id: str) -> str:

@@ -30,9 +30,9 @@ def garbage(
     This command deletes nothing: the role supervisor does, at each sweep.
     """
     from nexus.cli import render
-    from nexus.client import Client
+    from nexus.cli.server import connect
 
-    with Client(url) as client:
+    with connect(url) as client:
         report = client.garbage(limit)
     if as_json:
         render.emit(report)

@@ -79,7 +79,8 @@ def _said(event: Event) -> str:
     match event:
         case RunRequested():
             dry = ", dry run" if event.dry_run else ""
-            return f"for {event.cluster}, workgroup {event.workgroup}, payload of {event.payload_size} bytes{dry}"
+            by = f", submitted by {event.subject}" if event.subject else ""
+            return f"for {event.cluster}, workgroup {event.workgroup}, payload of {event.payload_size} bytes{dry}{by}"
         case JobCreated():
             return f"on {event.cluster}, Job uid {event.job_uid}"
         case RunStarted():
@@ -91,7 +92,7 @@ def _said(event: Event) -> str:
         case RunRequeued():
             return f"attempt {event.attempt}"
         case RunTagged():
-            return event.tag
+            return ", ".join(filter(None, (event.tag, event.subject and f"by {event.subject}")))
         case RunCompleted():
             reported = event.result_uri or event.job_uid or "without a result"
             return "\n".join(filter(None, (reported, event.details)))
@@ -99,7 +100,9 @@ def _said(event: Event) -> str:
             return "\n".join(filter(None, (event.diagnosis.cause, _shown(event.evidence))))
         case RunCancelled():
             parent = event.with_parent and f"with its parent {event.with_parent}"
-            return ", ".join(filter(None, (f"by {event.initiator!r}", event.reason, event.policy, parent)))
+            proved = event.subject and f"proved to be {event.subject}"
+            said = (f"by {event.initiator!r}", proved, event.reason, event.policy, parent)
+            return ", ".join(filter(None, said))
         case EvidenceRecorded():
             return _shown(event.evidence)
         case JobCollected():

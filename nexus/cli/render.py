@@ -123,6 +123,8 @@ def show_run(run: RunView) -> None:
         "tag": run.tag,
         "parent": f"{run.parent.request_id} of {run.parent.algorithm_name}" if run.parent else "",
         "dry run": "yes" if run.dry_run else "",
+        "submitted by": run.submitted_by,
+        "cancelled by": run.cancelled_by,
         "received": instant(run.received_at),
         "placed": instant(run.sent_at),
         "started": instant(run.started_at),

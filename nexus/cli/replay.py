@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +64,10 @@ def results(
 def replay(
     run: Annotated[str | None, typer.Option(metavar="ID", help="Only events of this run.")] = None,
     algorithm: Algorithm = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="SUBJECT", help="Only what this subject did, such as user:alice or 'token:*'."),
+    ] = None,
     since: Since = None,
     until: Until = None,
     topic: Annotated[
@@ -79,22 +82,17 @@ def replay(
 ) -> None:
     """Print the events of the log in their order, one CloudEvent (JSON) per line."""
     of_run = parse_request_id(run) if run else None
-    asyncio.run(
-        _replay(
-            state, config, topic or [], of_run, algorithm, moment("--since", since), moment("--until", until)
-        )
-    )
+    where = {
+        "run": of_run,
+        "algorithm": algorithm,
+        "by": by,
+        "since": moment("--since", since),
+        "until": moment("--until", until),
+    }
+    asyncio.run(_replay(state, config, topic or [], where))
 
 
-async def _replay(
-    state: Path,
-    config: Path | None,
-    wanted: list[str],
-    run: str | None,
-    algorithm: str | None,
-    since: datetime | None,
-    until: datetime | None,
-) -> None:
+async def _replay(state: Path, config: Path | None, wanted: list[str], where: dict[str, Any]) -> None:
     from nexus.cli.render import emit
     from nexus.cli.state import open_log
     from streams.audit import replay as said
@@ -107,8 +105,7 @@ async def _replay(
                     "--topic", f"there is no topic {name!r}: the topics are {', '.join(there)}"
                 )
         topics = wanted or [name for name in there if name == RUNS or name.startswith(REQUESTS)]
-        stream = said(log, topics, run=run, algorithm=algorithm, since=since, until=until)
-        async for record, event in stream:
+        async for record, event in said(log, topics, **where):
             emit(_cloud_event(record, event))
 
 

@@ -43,9 +43,9 @@ def get(
     For a run that did not complete: the cause, details, a hint, its attempts and the end of its log.
     """
     from nexus.cli import following, render
-    from nexus.client import Client
+    from nexus.cli.server import connect
 
-    with Client(url) as client:
+    with connect(url) as client:
         run = client.run(request_id)
         if follow:
             run = following.follow(client, url, run.request_id, None)
@@ -55,7 +55,7 @@ def get(
         else:
             render.show_run(run)
             if run.diagnosis:
-                render.show_why(run, client.events(request_id))
+                render.show_why(run, following.history(client, request_id))
 
 
 def list_runs(
@@ -73,7 +73,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     from nexus.cli import render
-    from nexus.client import Client
+    from nexus.cli.server import connect
     from nexus.ports import RunFilter
 
     where = RunFilter(
@@ -84,7 +84,7 @@ def list_runs(
         since=moment("--since", since),
         until=moment("--until", until),
     )
-    with Client(url) as client:
+    with connect(url) as client:
         found = client.runs(where, limit)
     if as_json:
         render.emit(found)
@@ -95,9 +95,9 @@ def list_runs(
 def events(request_id: RequestId, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """Show the history of a run: its events, and the end of its log where that was recorded."""
     from nexus.cli import render
-    from nexus.client import Client
+    from nexus.cli.server import connect
 
-    with Client(url) as client:
+    with connect(url) as client:
         found = client.events(request_id)
     if as_json:
         render.emit(found)
@@ -120,9 +120,9 @@ def cancel(
     A run that has ended stays as it is: the cancel is recorded in its history, and changes nothing.
     """
     from nexus.cli import render
-    from nexus.client import Client
+    from nexus.cli.server import connect
 
-    with Client(url) as client:
+    with connect(url) as client:
         before = client.run(request_id)
         client.cancel(
             before.algorithm,

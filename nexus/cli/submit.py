@@ -59,9 +59,9 @@ def run(
     asked_by = _parent(parent, parent_algorithm)
 
     from nexus.cli import following, render
-    from nexus.client import Client
+    from nexus.cli.server import connect
 
-    with Client(url) as client:
+    with connect(url) as client:
         request_id = client.submit(
             algorithm,
             body,

@@ -7,7 +7,15 @@ from typing import TypeVar
 import httpx
 import msgspec
 
-from nexus.domain.errors import Conflict, InvalidInput, NexusError, NotFound, Unavailable
+from nexus.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NexusError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 
 __all__ = ["checked", "decoded"]
 
@@ -30,6 +38,10 @@ def checked(answer: httpx.Response) -> httpx.Response:
     match answer.status_code:
         case 400 | 413 | 422:
             raise InvalidInput("", sentence)
+        case 401:
+            raise Unauthenticated(sentence)
+        case 403:
+            raise Forbidden(sentence)
         case 404:
             raise NotFound(sentence)
         case 409:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -11,11 +11,12 @@ import httpx
 import msgspec
 
 from nexus.client.answers import checked, decoded
+from nexus.domain.access import Override, Verb
 from nexus.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unavailable
 from nexus.domain.events import DeletionPolicy, Parent
 from nexus.domain.ids import parse_request_id
 from nexus.ports import RunFilter
-from nexus.views import Accepted, GarbageReport, RunEvent, RunEvents, RunPage, RunView
+from nexus.views import Accepted, AccessView, GarbageReport, RunEvent, RunEvents, RunPage, RunView
 
 __all__ = ["Client"]
 
@@ -29,12 +30,14 @@ T = TypeVar("T")
 class Client:
     """One server, such as `http://127.0.0.1:8080`. Close with `close`, or use it in a `with`.
 
-    Every call raises Unavailable when nobody answers, and what the server refused as InvalidInput, NotFound or Conflict.
+    `token` is the bearer token of each request; empty: none. Every call raises Unavailable when nobody answers, and what
+    the server refused as InvalidInput, NotFound, Conflict, Unauthenticated or Forbidden.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
+        headers = {"Authorization": f"Bearer {_header('the token', token)}"} if token else {}
         try:
-            self._http = httpx.Client(base_url=url, timeout=_TIMEOUT)
+            self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, headers=headers)
         except httpx.InvalidURL:
             raise _no_address(url) from None
         if self._http.base_url.scheme not in {"http", "https"} or not self._http.base_url.host:
@@ -80,7 +83,7 @@ class Client:
             "POST",
             f"/algorithm/v1/run/{_part(algorithm)}",
             params={"dryRun": "true"} if dry_run else {},
-            headers={} if key is None else {"Idempotency-Key": _header(key)},
+            headers={} if key is None else {"Idempotency-Key": _header("Idempotency-Key", key)},
             content=msgspec.json.encode(body),
         )
         accepted = decoded(answer, Accepted)
@@ -113,6 +116,13 @@ class Client:
     def garbage(self, limit: int) -> GarbageReport:
         """What would be swept up now."""
         return decoded(self._request("GET", "/api/v1/garbage", params={"limit": str(limit)}), GarbageReport)
+
+    def access(self, verb: Verb, algorithm: str | None, overrides: Sequence[Override] = ()) -> AccessView:
+        """Whether this may be done with the token that is sent, and by which rule."""
+        params = [("verb", str(verb)), *(("override", str(each)) for each in overrides)]
+        if algorithm is not None:
+            params.append(("algorithm", algorithm))
+        return decoded(self._request("GET", "/api/v1/access", params=params), AccessView)
 
     def cancel(
         self,
@@ -160,10 +170,10 @@ def _part(name: str) -> str:
     return quote(name, safe="")
 
 
-def _header(key: str) -> str:
-    if not key.isascii() or not key.isprintable():
-        raise InvalidInput("Idempotency-Key", "must have printable ASCII characters only")
-    return key
+def _header(field: str, text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        raise InvalidInput(field, "must have printable ASCII characters only")
+    return text
 
 
 def _no_address(url: str) -> ConfigError:

@@ -117,6 +117,10 @@ class Engines:
         self._connections: dict[str, Connection] = {}
         self._home: Connection | None = None
 
+    def closing(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Let something be closed with the engines."""
+        self._stack.push_async_callback(close)
+
     @property
     def body_folder(self) -> Path | None:
         """Where bodies wait that are too large for memory. Many systems keep their temporary files in memory."""
@@ -285,7 +289,7 @@ class Engines:
             if settings.source == "kubernetes":
                 from nexus.kubernetes.templates import KubernetesTemplates
 
-                connection = await self._custom_resources()
+                connection = await self.custom_resources()
                 self._templates = KubernetesTemplates(connection, self.config.kubernetes.namespace)
                 await self._templates.start()
             else:
@@ -325,7 +329,7 @@ class Engines:
         """The cluster that the controller syncs from, and who does so. Raises ConfigError where none is named."""
         from nexus.kubernetes.objects import KubernetesObjects
 
-        connection = await self._custom_resources()
+        connection = await self.custom_resources()
         namespace = self.config.kubernetes.namespace
         return KubernetesObjects(connection.name, connection, namespace), self._lease(
             connection, "controller"
@@ -353,14 +357,14 @@ class Engines:
             clock=self.machine.clock,
         )
 
-    async def _custom_resources(self) -> Connection:
+    async def custom_resources(self) -> Connection:
         """To the cluster where they are."""
         load, first = of_custom_resources(self.config), next(iter(self._shards), None)
         if load is None and first is not None:
             return await self._connection(first)
         if load is None:
             raise ConfigError(
-                "templates.source is 'kubernetes', and no cluster is configured: "
+                "templates.source is 'kubernetes' or auth.service_accounts is set, and no cluster is configured: "
                 "set templates.in_cluster, templates.kubeconfig, kubernetes.kubeconfig or kubernetes.in_cluster"
             )
         if self._home is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from api.app import ROUTES
 from api.health import Unable
@@ -25,11 +25,14 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 class Readiness:
-    """`roles` are those that this process has."""
+    """`roles` are those that this process has; `remarks` are lines that are to be seen, and keep nobody from anything."""
 
-    def __init__(self, engines: Engines, roles: Collection[str]) -> None:
+    def __init__(
+        self, engines: Engines, roles: Collection[str], remarks: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         self._engines = engines
         self._roles = roles
+        self._remarks = remarks
         self._looking = asyncio.Lock()
         self._found = Unable()
         self._found_at: float | None = None
@@ -43,7 +46,8 @@ class Readiness:
                 needed, clusters = await asyncio.gather(self._needed(), self._reachable())
                 away = [line for line in clusters if line]
                 alone = len(away) == len(clusters)
-                self._found = Unable([*needed, *away], []) if alone else Unable(needed, away)
+                wholly, partly = ([*needed, *away], []) if alone else (needed, away)
+                self._found = Unable(wholly, [*partly, *(self._remarks() if self._of(ROUTES) else ())])
                 self._found_at = self._engines.machine.monotonic()
             return self._found
 

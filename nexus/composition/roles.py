@@ -15,6 +15,7 @@ from api.context import ApiContext
 from api.origins import Origins
 from api.verdicts import Verdicts
 from nexus.backoff import retry
+from nexus.composition.access import Gate
 from nexus.composition.engines import Engines
 from nexus.domain.admission import LookAhead
 from nexus.domain.errors import ConfigError
@@ -53,6 +54,7 @@ class Role:
     def __init__(self, engines: Engines, spawn: Spawn) -> None:
         self.engines = engines
         self.spawn = spawn
+        self.gate = Gate(engines)
         self._drivers: list[Driver] = []
         self._opening = asyncio.Lock()
         self._templates: Templates | None = None
@@ -235,6 +237,7 @@ async def api_context(role: Role) -> ApiContext:
             config.http.external_url,
             filter(None, config.http.allowed_origins.split(",")),
         ),
+        access=await role.gate.access(role.spawn),
         max_body=config.http.max_body,
         bodies=BodyLimits(
             timeout=config.http.body_timeout.total_seconds(),

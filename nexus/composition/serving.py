@@ -12,6 +12,7 @@ from api.app import ROUTES, create_app
 from api.context import ApiContext
 from api.health import Health
 from nexus.composition import heap
+from nexus.composition.access import check_mode
 from nexus.composition.engines import Engines
 from nexus.composition.listening import check_address, connections, listening
 from nexus.composition.readiness import Readiness
@@ -38,6 +39,7 @@ async def serve(
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _settle, finished, None)
+    check_mode(config)
     check_address(config.http)
     held = connections(config.http)
     async with AsyncExitStack() as engines_opened:
@@ -50,7 +52,7 @@ async def serve(
                 if name in roles:
                     await start(role)
             asked = await api_context(role) if set(ROUTES) & set(roles) else None
-            health = Health(role.problems, Readiness(engines, roles).unable)
+            health = Health(role.problems, Readiness(engines, roles, role.gate.remarks).unable)
             app = create_app(roles, asked, health)
             probes = create_app([], None, health) if config.http.probe_port else None
             # New requests stop first; what was accepted is durable, and goes on at the next start.

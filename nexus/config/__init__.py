@@ -4,6 +4,7 @@ from nexus.config.kinds import NEVER, Secret, SigningKey, Size, Span, SpanOrNeve
 from nexus.config.loading import load, renamed, shown
 from nexus.config.sections import (
     S3,
+    Auth,
     Cassandra,
     Config,
     Garbage,
@@ -21,6 +22,7 @@ from nexus.config.sections import (
 __all__ = [
     "NEVER",
     "S3",
+    "Auth",
     "Cassandra",
     "Config",
     "Garbage",

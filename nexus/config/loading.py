@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from nexus.config.kinds import Secret, read, write
+from nexus.config.kinds import Secret, Span, read, write
 from nexus.config.sections import Config
+from nexus.domain.access import ALGORITHMS
 from nexus.domain.addresses import without_credentials
 from nexus.domain.errors import ConfigError
 from nexus.upstream_settings import translated
@@ -20,6 +21,7 @@ __all__ = ["load", "renamed", "shown"]
 
 _PREFIX = "NEXUS__"
 _HIDDEN = "***"
+_MOST_SKEW = Span(minutes=5)
 
 _Given = tuple[str, str, Any]
 """The source, the key and the value."""
@@ -72,6 +74,17 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"supervision.unreachable_after ({write(supervision.unreachable_after)}) is not longer than "
             f"supervision.reconcile_interval ({write(supervision.reconcile_interval)}): "
             "every cluster would be shown as unreachable between two looks"
+        )
+    auth = config.auth
+    if auth.clock_skew > _MOST_SKEW:
+        yield (
+            f"auth.clock_skew ({write(auth.clock_skew)}) is more than {write(_MOST_SKEW)}: tokens would be good for much "
+            "longer than they say"
+        )
+    if refused := set(auth.signing_algorithms).difference(ALGORITHMS):
+        yield (
+            f"auth.algorithms names {', '.join(sorted(refused))}, and tokens are taken that are signed with "
+            f"{', '.join(ALGORITHMS)}"
         )
     garbage, placement, cassandra = config.garbage, config.placement, config.cassandra
     if garbage.payload_grace <= placement.deadline:

@@ -55,6 +55,41 @@ class Http(_Section, frozen=True):
     """How long a read waits for the projections to catch up before it answers 503."""
 
 
+class Auth(_Section, frozen=True):
+    """Who may ask, and what for: docs/security.md."""
+
+    mode: Literal["", "none", "bearer"] = ""
+    """`none`: whoever reaches the port may do everything. `bearer`: every request has a token of one of the sources below.
+    Has to be set where `http.host` is not the loopback.
+    """
+    rules_file: Path | None = None
+    """Who may do what (YAML), followed for changes; none: every subject may do everything."""
+    tokens_file: Path | None = None
+    """Static tokens (YAML), as `nexus token` writes them, followed for changes; none: there are no static tokens."""
+    issuer: str = ""
+    """The OIDC issuer (`iss`) whose tokens are taken; empty: none is."""
+    jwks_url: str = ""
+    """Where the keys of `issuer` are; empty: where its discovery document says."""
+    ca_file: Path | None = None
+    """The authorities (PEM) that signed the certificate of `issuer`; none: those that the system trusts."""
+    audience: str = "nexus"
+    """Whom tokens must be for (`aud`): those of `issuer`, and those of service accounts."""
+    algorithms: str = "RS256,ES256"
+    """What tokens may be signed with, with commas between, whatever they say themselves. None with a shared secret."""
+    user_claim: str = "sub"
+    """The claim that names the user: `user:<its value>` in rules."""
+    groups_claim: str = "groups"
+    """The claim that names the user's groups: `group:<each of them>` in rules."""
+    clock_skew: Span = Span(seconds=30)
+    """By how much the clocks of issuers may differ from ours, at most five minutes."""
+    service_accounts: bool = False
+    """Take the tokens of service accounts of the cluster that has the custom resources, which is asked about each."""
+
+    @property
+    def signing_algorithms(self) -> tuple[str, ...]:
+        return _names(self.algorithms)
+
+
 class Payload(_Section, frozen=True):
     """Where payloads travel, and how their addresses are signed."""
 
@@ -326,6 +361,7 @@ class Config(_Section, frozen=True):
     """The whole tree: a section for each part of Nexus."""
 
     http: Http = Http()
+    auth: Auth = Auth()
     payload: Payload = Payload()
     log: Log = Log()
     kafka: Kafka = Kafka()

@@ -20,6 +20,7 @@ __all__ = [
     "REASON",
     "REQUEST_ID",
     "RESULT_URI",
+    "SUBJECT",
     "TAG",
     "check_bound",
     "cut",
@@ -34,6 +35,7 @@ DURATION = 64
 IDEMPOTENCY_KEY = 255
 CONFIGURATION = 64 * 1024
 """Bytes of JSON."""
+SUBJECT = 256
 REASON = 4096
 INITIATOR = 1024
 

@@ -6,11 +6,13 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "Damaged",
+    "Forbidden",
     "InvalidInput",
     "NexusError",
     "NotFound",
     "OutcomeUnknown",
     "Refused",
+    "Unauthenticated",
     "Unavailable",
 ]
 
@@ -34,6 +36,18 @@ class NotFound(NexusError):
 
 class Conflict(NexusError):
     """An `Idempotency-Key` was used before, with another body."""
+
+
+class Unauthenticated(NexusError):
+    """Nobody knows who asks: there is no token, or none that proves it. `given` is whether there was one."""
+
+    def __init__(self, problem: str, *, given: bool = True) -> None:
+        self.given = given
+        super().__init__(problem)
+
+
+class Forbidden(NexusError):
+    """No rule lets the subject do this; the message names what decided."""
 
 
 class Damaged(NexusError):

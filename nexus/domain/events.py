@@ -159,6 +159,8 @@ class RunRequested(Canonical, _Event, frozen=True):
     api_version: str = ""
     dry_run: bool = False
     received_by: str = ""
+    subject: str = ""
+    """Who submitted it, such as `user:alice@example.com`; empty where nobody had to say."""
 
 
 class JobCreated(_Event, frozen=True):
@@ -219,6 +221,8 @@ class RunTagged(_Event, frozen=True):
     unsaid = {}
 
     tag: str
+    subject: str = ""
+    """Who changed it."""
 
 
 class RunCompleted(_Event, frozen=True):
@@ -266,6 +270,8 @@ class RunCancelled(Canonical, _Event, frozen=True):
     policy: DeletionPolicy = DeletionPolicy.BACKGROUND
     with_parent: str = ""
     """The id of the parent that was cancelled."""
+    subject: str = ""
+    """Who cancelled it, as far as that was proved: `initiator` is what was said."""
 
 
 class EvidenceRecorded(_Event, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from nexus.domain.access import fixed
 from nexus.domain.errors import InvalidInput
 from nexus.domain.template import Template, Workgroup, algorithm_spec, workgroup_spec
 from nexus.domain.validation import check_template, check_workgroup
@@ -20,6 +21,7 @@ def read_template(name: str, spec: object) -> Template:
     """Raises InvalidInput that names the member."""
     template = Template(name, algorithm_spec(spec, "spec"))
     check_template(name, template.spec)
+    fixed(template.spec)  # an annotation that cannot be read would keep nothing to the template
     return template
 
 

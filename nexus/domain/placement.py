@@ -79,6 +79,7 @@ def cancelled_with(run: Run, parent: Run, now: datetime) -> RunCancelled:
         reason=parent.cancelled_because,
         policy=DeletionPolicy(parent.cancellation_policy),
         with_parent=parent.id,
+        subject=parent.cancelled_subject,
     )
 
 

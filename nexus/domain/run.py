@@ -104,6 +104,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cancellation_policy: str = ""
     cancelled_by: str = ""
     cancelled_because: str = ""
+    cancelled_subject: str = ""
     collected_at: datetime | None = None
 
     @property
@@ -224,6 +225,7 @@ def _end(run: Run, fact: TerminalFact) -> Run:
                 cancellation_policy=fact.policy,
                 cancelled_by=fact.initiator,
                 cancelled_because=fact.reason,
+                cancelled_subject=fact.subject,
             )
         case RunFailed():
             stage = Stage.FAILED

@@ -154,6 +154,7 @@ def request_run(
     place_within: timedelta,
     dry_run: bool,
     received_by: str,
+    subject: str = "",
 ) -> RunRequested:
     """The event that starts a run, with every reference resolved. Its payload is a part of the body that was sent."""
     spec = merge(template.spec, overrides)
@@ -180,6 +181,7 @@ def request_run(
         api_version=submission.request_api_version or "",
         dry_run=dry_run,
         received_by=received_by,
+        subject=subject,
     )
 
 

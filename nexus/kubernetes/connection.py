@@ -162,7 +162,7 @@ class Connection:
         content_type: str,
         silence: float,
     ) -> aiohttp.ClientResponse:
-        headers = CIMultiDict({"Accept": "application/json"})
+        headers = CIMultiDict({"Accept": "application/json, */*"})  # keys of tokens have a type of their own
         if body is not None:
             headers["Content-Type"] = content_type
         if authorization := await access.authorization():

@@ -18,6 +18,7 @@ from nexus import __version__
 from nexus.composition.engines import Engines
 from nexus.composition.serving import ROLES
 from nexus.config import Config, load
+from nexus.domain.access import read_rules
 from tests.support.helm import CHART, CRDS, QUICKSTART, SHAPES, Helm, container, of_kind, pods, settings
 
 EVERYTHING = {
@@ -299,3 +300,49 @@ def test_large_bodies_have_room_and_do_not_evict_their_pod(helm: Helm):
     for role, pod in pods(helm.template(QUICKSTART)).items():
         tmp = next(volume for volume in pod["volumes"] if volume["name"] == "tmp")
         assert tmp["emptyDir"] == ({} if role == "api" else {"sizeLimit": "256Mi"})
+
+
+@pytest.mark.parametrize("mode", SHAPES)
+def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
+    """Without them everybody may, which a role has to be told where others reach it."""
+    for pod in pods(helm.template(SHAPES[mode])).values():
+        assert configured(pod).auth.mode == "none"
+        assert "auth" not in {volume["name"] for volume in pod["volumes"]}
+    given = {
+        "auth.mode": "bearer",
+        "auth.serviceAccounts": "true",
+        "auth.tokensSecretName": "nexus-tokens",
+        "auth.rules[0].name": "team",
+        "auth.rules[0].subjects[0]": "token:ci",
+        "auth.rules[0].verbs[0]": "submit",
+        "config.auth.issuer": "https://issuer.example.com",
+    }
+    rendered = helm.template(SHAPES[mode] | given)
+    for role, pod in pods(rendered).items():
+        auth = configured(pod).auth
+        assert (auth.mode, auth.issuer) == ("bearer", "https://issuer.example.com")
+        asked = role in {"api", "receiver"}
+        assert auth.service_accounts is asked
+        files = {str(file).rpartition("/")[2] for file in (auth.rules_file, auth.tokens_file) if file}
+        assert files == ({"rules.yaml", "tokens.yaml"} if asked else set())
+        mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}
+        assert mounts.get("auth") == ("/app/config/auth" if asked else None)
+    rules = next(each for name, each in of_kind(rendered, "ConfigMap").items() if name.endswith("-rules"))
+    found = read_rules(yaml.safe_load(rules["data"]["rules.yaml"]), "rules").rules
+    assert [(rule.name, rule.verbs) for rule in found] == [("team", ("submit",))]
+    reviews = next(
+        each for name, each in of_kind(rendered, "ClusterRole").items() if name.endswith("-reviews")
+    )
+    assert [rule["verbs"] for rule in reviews["rules"]] == [["create"], ["get"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"auth.mode": "bearer"}, "no source of tokens"),
+        ({"auth.mode": "maybe"}, "auth"),
+        ({"config.auth.mode": "none"}, "set auth.mode"),
+    ],
+)
+def test_who_may_ask_has_to_be_said_whole(helm: Helm, given, named):
+    assert named in helm.fails("template", "nexus", CHART, *settings(SHAPES["single"] | given))

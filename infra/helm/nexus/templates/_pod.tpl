@@ -6,6 +6,7 @@
 {{- $variables := dict
     "NEXUS__KUBERNETES__NAMESPACE" (include "nexus.namespace" $root)
     "NEXUS__TEMPLATES__SOURCE" "kubernetes"
+    "NEXUS__AUTH__MODE" $root.Values.auth.mode
     "NEXUS__HTTP__BODY_DISK" "2Gi"
     "NEXUS__HTTP__PROBE_PORT" "8081"
     "NEXUS__HTTP__EXTERNAL_URL" (printf "http://%s.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
@@ -21,6 +22,17 @@
 {{- end -}}
 {{- if eq $root.Values.mode "shard" -}}
 {{- $_ := set $variables "NEXUS__KUBERNETES__SERVE" (include "nexus.cluster" $root) -}}
+{{- end -}}
+{{- if and (eq $root.Values.auth.mode "bearer") (has .role (list "api" "receiver")) -}}
+{{- if $root.Values.auth.rules -}}
+{{- $_ := set $variables "NEXUS__AUTH__RULES_FILE" "/app/config/auth/rules.yaml" -}}
+{{- end -}}
+{{- if $root.Values.auth.tokensSecretName -}}
+{{- $_ := set $variables "NEXUS__AUTH__TOKENS_FILE" "/app/config/auth/tokens.yaml" -}}
+{{- end -}}
+{{- if $root.Values.auth.serviceAccounts -}}
+{{- $_ := set $variables "NEXUS__AUTH__SERVICE_ACCOUNTS" "true" -}}
+{{- end -}}
 {{- end -}}
 {{- if $root.Values.scheduler.config.enabled -}}
 {{- with $root.Values.scheduler.config -}}
@@ -99,6 +111,21 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{/* Where the rules and the static tokens are, as sources of one volume, in JSON: empty where a role reads none. */}}
+{{- define "nexus.authSources" -}}
+{{- $auth := .root.Values.auth -}}
+{{- $sources := list -}}
+{{- if and (eq $auth.mode "bearer") (has .role (list "api" "receiver")) -}}
+{{- if $auth.rules -}}
+{{- $sources = append $sources (dict "configMap" (dict "name" (printf "%s-rules" (include "nexus.fullname" .root)))) -}}
+{{- end -}}
+{{- if $auth.tokensSecretName -}}
+{{- $sources = append $sources (dict "secret" (dict "name" $auth.tokensSecretName)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $sources -}}
+{{- end }}
+
 {{/* The one container: arguments, variables, mounts. */}}
 {{- define "nexus.container" -}}
 image: {{ include "nexus.image" .root | quote }}
@@ -116,6 +143,11 @@ volumeMounts:
   {{- if ne .root.Values.mode "shard" }}
   - name: kubeconfigs
     mountPath: {{ .root.Values.scheduler.config.shardKubeConfigPath }}
+    readOnly: true
+  {{- end }}
+  {{- if include "nexus.authSources" . | fromJsonArray }}
+  - name: auth
+    mountPath: /app/config/auth
     readOnly: true
   {{- end }}
   {{- with .root.Values.extraVolumeMounts }}
@@ -146,6 +178,12 @@ volumes:
             name: {{ . }}
             optional: true
         {{- end }}
+  {{- end }}
+  {{- with include "nexus.authSources" . | fromJsonArray }}
+  - name: auth
+    projected:
+      sources:
+        {{- toYaml . | nindent 8 }}
   {{- end }}
   {{- with .root.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}

@@ -1,0 +1,1 @@
+"""Who asks, and what each path needs: before any handler runs, and for what only a handler knows."""

@@ -1,0 +1,130 @@
+"""Rules: which subjects may do what with which algorithms. What no rule allows is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+import msgspec
+
+from nexus.domain.access.overrides import Override
+from nexus.domain.access.subject import Subject
+from nexus.domain.errors import InvalidInput
+
+__all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "read_rules"]
+
+_ANY = "*"
+_REMEMBERED = 10_000
+"""Decisions that are kept: there are few subjects, verbs and algorithms, and many requests."""
+
+
+class Verb(StrEnum):
+    """`list` is to find runs, `read` to see one and its result, `audit` to see its history; `operate` is for operators."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    CANCEL = "cancel"
+    TAG = "tag"
+    LIST = "list"
+    AUDIT = "audit"
+    OPERATE = "operate"
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Subjects and algorithms are names or globs, such as `group:routing`, `serviceaccount:etl/*` and `vrp-*`.
+
+    `verbs` are those of `Verb`, or `*`. What a run may choose of its template has to be among `overrides`.
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    verbs: tuple[str, ...]
+    algorithms: tuple[str, ...] = (_ANY,)
+    overrides: tuple[Override, ...] = ()
+
+    def is_for(self, subject: Subject) -> bool:
+        return any(_matches(self.subjects, name) for name in (subject.name, *subject.groups))
+
+    def covers(self, verb: Verb, algorithm: str | None) -> bool:
+        """None stands for any algorithm: whether there is one at all with which this may be done."""
+        if verb not in self.verbs and _ANY not in self.verbs:
+            return False
+        return algorithm is None or _matches(self.algorithms, algorithm)
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rules: list[Rule]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """`rule` is the name of the one that decided, empty where none speaks of it; `reason` is a sentence."""
+
+    allowed: bool
+    rule: str
+    reason: str
+
+
+class Rules:
+    """The first rule that allows something decides."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules: Sequence[Rule] = tuple(rules)
+        self.decide = lru_cache(_REMEMBERED)(self._decide)
+
+    def _decide(
+        self,
+        subject: Subject,
+        verb: Verb,
+        algorithm: str | None = None,
+        overrides: frozenset[Override] = frozenset(),
+    ) -> Decision:
+        """Decide whether the subject may do this. Without an algorithm: whether with any at all."""
+        near = ""
+        for rule in self.rules:
+            if not rule.is_for(subject) or not rule.covers(verb, algorithm):
+                continue
+            missing = overrides.difference(rule.overrides)
+            if not missing:
+                return Decision(True, rule.name, f"the rule {rule.name!r} allows it")
+            near = near or f"the rule {rule.name!r} does not let the {_listed(missing)} be chosen"
+        who = subject.name or "anybody"
+        what = f"{verb} {algorithm}" if algorithm is not None else verb
+        return Decision(False, "", f"{who} may not {what}: {near or 'no rule allows it'}")
+
+
+EVERYTHING = Rules(
+    [Rule(name="no rules are configured", subjects=(_ANY,), verbs=(_ANY,), overrides=tuple(Override))]
+)
+"""Where there are no rules."""
+
+
+def read_rules(document: object, field: str) -> Rules:
+    """Read rules from plain data (`{"rules": [...]}`). Raises InvalidInput that names the member below `field`."""
+    try:
+        rules = msgspec.convert(document, _Document).rules
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        raise InvalidInput(field + path.rstrip("`"), problem) from None
+    for number, rule in enumerate(rules):
+        at = f"{field}.rules[{number}]"
+        if not rule.name or rule.name in {other.name for other in rules[:number]}:
+            raise InvalidInput(f"{at}.name", f"{rule.name!r} must be a name that no other rule has")
+        if unknown := set(rule.verbs).difference(Verb, {_ANY}):
+            raise InvalidInput(f"{at}.verbs", f"{_listed(unknown)}: the verbs are {', '.join(Verb)}, and *")
+        if untyped := {each for each in rule.subjects if ":" not in each and each != _ANY}:
+            raise InvalidInput(
+                f"{at}.subjects",
+                f"{_listed(untyped)}: say of which kind, such as user:alice, serviceaccount:etl/worker, token:ci "
+                "or group:routing",
+            )
+    return Rules(rules)
+
+
+def _matches(patterns: Iterable[str], name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names))
