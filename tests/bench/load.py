@@ -11,10 +11,10 @@ from tests.bench.figures import quantile
 __all__ = ["Load", "listening", "post"]
 
 
-def post(path: str, body: bytes) -> bytes:
+def post(path: str, body: bytes, *headers: str) -> bytes:
     """A whole HTTP/1.1 request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    usual = ("Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    return "\r\n".join([f"POST {path} HTTP/1.1", *usual, *headers, "", ""]).encode() + body
 
 
 class _Connection(asyncio.Protocol):

@@ -1,16 +1,21 @@
-"""Durable accepts: our submission beside a bare Litestar route that does the same group commit, both on granian."""
+"""Durable accepts: our submission beside a bare Litestar route that does the same group commit, both on granian.
+
+And with a token and rules beside none: what it costs to know who asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from litestar import Litestar, Request, post
 
+from nexus.access.static import TokenEntry
 from nexus.composition import heap
 from nexus.config import Config
 from nexus.embedded.group_commit import GroupCommit, connect
@@ -34,26 +40,52 @@ __all__ = ["measure"]
 
 BODY = b'{"algorithmParameters": {"name": "bench", "pad": "' + b"x" * 200 + b'"}, "tag": "bench"}'
 CONNECTIONS = 64
+TOKEN = "nexus_" + "t" * 43
+ENTRY = TokenEntry(name="bench", sha256=sha256(TOKEN.encode()).hexdigest(), groups=("bench",))
 
 
-async def serve_ours(folder: Path, port: int) -> None:
+async def serve_ours(folder: Path, port: int, auth: Mapping[str, str]) -> None:
     """The API alone, as the role that it is: the streams would be in processes of their own where this matters."""
     from api.app import create_app
     from api.health import Health
     from nexus.composition.engines import Engines  # the bare side must not pay for our imports
-    from nexus.composition.roles import Role, services
+    from nexus.composition.roles import Role, api_context
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), cache_logger_on_first_use=True
     )
     config = msgspec.convert(
-        {"templates": {"folder": str(TEMPLATES)}}, Config, dec_hook=lambda kind, value: kind(value)
+        {"templates": {"folder": str(TEMPLATES)}, "auth": auth},
+        Config,
+        dec_hook=lambda kind, value: kind(value),
     )
     async with AsyncExitStack() as stack:
         role = Role(Engines(config, StateFolder(folder), stack), asyncio.create_task)
-        app = create_app(["api"], await services(role), Health(role.problems))
+        app = create_app(["api"], await api_context(role), Health(role.problems))
         heap.settle()
         await _serve(app, port)
+
+
+def guarded(folder: Path) -> dict[str, str]:
+    """The token is the last of many, and its rule the last of many more."""
+    rules = [
+        {
+            "name": f"team {n}",
+            "subjects": [f"group:{n}", f"user:*@{n}"],
+            "algorithms": [f"{n}-*"],
+            "verbs": ["*"],
+        }
+        for n in range(100)
+    ]
+    rules.append({"name": "bench", "subjects": ["group:bench"], "algorithms": ["qui*"], "verbs": ["submit"]})
+    entries = [*(TokenEntry(name=str(n), sha256=f"{n:064x}") for n in range(100)), ENTRY]
+    (folder / "rules.yaml").write_text(json.dumps({"rules": rules}))
+    (folder / "tokens.yaml").write_text(json.dumps({"tokens": msgspec.to_builtins(entries)}))
+    return {
+        "mode": "bearer",
+        "rules_file": str(folder / "rules.yaml"),
+        "tokens_file": str(folder / "tokens.yaml"),
+    }
 
 
 async def serve_bare(folder: Path, port: int) -> None:
@@ -88,14 +120,19 @@ async def _serve(app: Any, port: int) -> None:
 
 
 async def measure(rounds: int = 5, seconds: float = 4) -> Result:
-    """Accepts per second of both in turn, and the last load of ours for its latencies."""
-    figures = Pair()
+    """Accepts per second of each in turn, and the last load of ours for its latencies."""
+    figures, known = Pair(), Pair()
     for _ in range(rounds):
         figures.bare.append((await _load("bare", seconds)).rate)
         load = await _load("ours", seconds)
         figures.ours.append(load.rate)
+        known.bare.append(load.rate)
+        known.ours.append((await _load("guarded", seconds)).rate)
     return Result(
-        [paired("durable accepts, the API alone", "/s", figures, "0.6")],
+        [
+            paired("durable accepts, the API alone", "/s", figures, "0.6"),
+            paired("the same with a token and 100 rules, beside those without", "/s", known, "0.95"),
+        ],
         f"Accepts: {CONNECTIONS} connections, p50 {load.quantile(0.5):.0f} ms, p99 {load.quantile(0.99):.0f} ms. Bare: a Litestar "
         "route on granian that decodes the body and puts a row of the same size into the same group commit.",
     )
@@ -103,8 +140,9 @@ async def measure(rounds: int = 5, seconds: float = 4) -> Result:
 
 async def _load(side: str, seconds: float) -> Load:
     port = free_port()
-    path = "/algorithm/v1/run/quick" if side == "ours" else "/run/quick"
-    request = request_to(path, BODY)
+    path = "/run/quick" if side == "bare" else "/algorithm/v1/run/quick"
+    headers = [f"Authorization: Bearer {TOKEN}"] if side == "guarded" else []
+    request = request_to(path, BODY, *headers)
     with tempfile.TemporaryDirectory() as folder:
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.bench.embedded.accepts", side, folder, str(port)]
@@ -124,4 +162,10 @@ async def _load(side: str, seconds: float) -> Load:
 
 if __name__ == "__main__":
     which, where, at = sys.argv[1:]
-    asyncio.run((serve_ours if which == "ours" else serve_bare)(Path(where), int(at)))
+    here, on = Path(where), int(at)
+    sides = {
+        "bare": lambda: serve_bare(here, on),
+        "ours": lambda: serve_ours(here, on, {}),
+        "guarded": lambda: serve_ours(here, on, guarded(here)),
+    }
+    asyncio.run(sides[which]())
