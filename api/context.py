@@ -21,6 +21,10 @@ from nexus.views import GarbageReport
 __all__ = ["ApiContext"]
 
 
+async def _always(_: str) -> bool:
+    return True
+
+
 class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal
     store: RunStore
@@ -30,6 +34,9 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     signer: PayloadSigner
     urls: PayloadUrls
     clusters: Collection[str]
+    """Those that are configured, as they come and go."""
+    is_followed: Callable[[str], Awaitable[bool]] = _always
+    """Whether the ledgers fold what is requested for this cluster."""
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     host: str

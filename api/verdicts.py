@@ -17,7 +17,7 @@ _REFRESH = 2.0
 
 
 class Verdicts:
-    """Of these clusters. Empty until the first refresh: without a verdict a submission is accepted."""
+    """Of these clusters, which may come and go. Empty until the first refresh: without a verdict a submission is accepted."""
 
     def __init__(self, store: RunStore, clusters: Collection[str], clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -38,5 +38,5 @@ class Verdicts:
 
     async def refresh(self) -> None:
         """Raises Unavailable; what is known stays."""
-        read = [verdict for name in self._clusters for verdict in await self._store.verdicts(name)]
+        read = [verdict for name in [*self._clusters] for verdict in await self._store.verdicts(name)]
         self._known = {(verdict.cluster, verdict.digest): verdict for verdict in read}

@@ -8,7 +8,7 @@ from datetime import datetime
 from nexus.domain.errors import InvalidInput, Unavailable
 from nexus.domain.events import DeadLettered, Event
 from nexus.domain.topics import read_event, to_record
-from nexus.ports import EventLog, Record
+from nexus.ports import EventLog, Partition, Record
 
 __all__ = ["Journal"]
 
@@ -50,6 +50,10 @@ class Journal:
             except InvalidInput as error:
                 await self.dead_letter(record, str(error), at)
         return events
+
+    async def is_empty(self, partition: Partition) -> bool:
+        """Tell whether nothing was ever appended there."""
+        return await self._log.end(*partition) == 0
 
     async def dead_letter(self, record: Record, reason: str, at: datetime) -> None:
         """Keep a record that failed by its own content, and why, where a person can look at it."""

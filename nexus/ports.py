@@ -180,6 +180,10 @@ class RunStore(Protocol):
         """Note that the projections have what these partitions got before these times. Never goes back."""
         ...
 
+    async def folded(self) -> Mapping[Partition, datetime | None]:
+        """Tell what each partition that is waited for was advanced to; None where it never was."""
+        ...
+
     async def watermark(self) -> datetime | None:
         """Tell up to when the projections have everything: the least of what the partitions were advanced to."""
         ...

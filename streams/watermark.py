@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nexus.ports import RunStore
 
-__all__ = ["passed"]
+__all__ = ["ALLOWED_SKEW", "passed"]
+
+ALLOWED_SKEW = timedelta(milliseconds=100)
+"""How far the clocks of two hosts may be apart."""
 
 _PAUSE = 0.01
 

@@ -14,6 +14,7 @@ from api.bodies.spool import Spooled, SpooledBody, spooled_body
 from api.context import ApiContext
 from api.contract.disown import disown
 from api.contract.plain import paths, text
+from api.followed import must_be_followed
 from api.fresh_rows import known_run
 from api.openapi import TEXT_ERRORS, json_body
 from api.parameters import Algorithm, ContextOf
@@ -92,6 +93,7 @@ async def create_run(
         )
         request = await spooled.work(resolve)
         _check_verdict(context, request)
+        await must_be_followed(context, request.cluster)
         request = await _store_payload(context, request, spooled)
         if idempotency_key is not None:
             said = await spooled.work(partial(fingerprint, spooled.content, str(request.dry_run)))

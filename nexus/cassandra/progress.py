@@ -53,7 +53,7 @@ class Progress:
 
     async def contacts(self) -> list[Contact]:
         rows = await self._session.rows(self._statements.progress, (_HEARD,))
-        found = [(*topic.partition("/"), until.replace(tzinfo=UTC)) for topic, until in rows]
+        found = [(*topic.partition("/"), until.replace(tzinfo=UTC)) for topic, _, until in rows]
         return [Contact(cluster, identity, at) for cluster, _, identity, at in found if at != _NEVER]
 
     async def _advance(self, what: str, folded: Mapping[Partition, datetime]) -> None:
@@ -74,6 +74,11 @@ class Progress:
             )
         self._reading = None
 
+    async def folded(self) -> Mapping[Partition, datetime | None]:
+        rows = await self._session.rows(self._statements.progress, (_RUNS,))
+        found = {Partition(topic, number): until.replace(tzinfo=UTC) for topic, number, until in rows}
+        return {at: None if until == _NEVER else until for at, until in found.items()}
+
     async def watermark(self) -> datetime | None:
         """Who asks together is answered together."""
         now = asyncio.get_running_loop().time()
@@ -84,5 +89,5 @@ class Progress:
 
     async def _read(self) -> datetime | None:
         rows = await self._session.rows(self._statements.progress, (_RUNS,))
-        watermark = min((until.replace(tzinfo=UTC) for _, until in rows), default=_NEVER)
+        watermark = min((until.replace(tzinfo=UTC) for _, _, until in rows), default=_NEVER)
         return None if watermark == _NEVER else watermark

@@ -140,6 +140,9 @@ class CassandraRunStore:
     async def advance(self, folded: Mapping[Partition, datetime]) -> None:
         await self._progress.advance(folded)
 
+    async def folded(self) -> Mapping[Partition, datetime | None]:
+        return await self._progress.folded()
+
     async def watermark(self) -> datetime | None:
         return await self._progress.watermark()
 

@@ -89,7 +89,7 @@ def texts(*, timestamps: bool) -> Statements:
         + (" USING TIMESTAMP 1" if timestamps else " IF NOT EXISTS"),
         advance=_insert("progress", ("projection", "topic", "number", "until")) + at,
         advance_if="UPDATE progress SET until = ? WHERE projection = ? AND topic = ? AND number = ? IF until < ?",
-        progress="SELECT topic, until FROM progress WHERE projection = ?",
+        progress="SELECT topic, number, until FROM progress WHERE projection = ?",
         judge=_insert("verdicts", ("cluster", "digest", "at", "refusal")),
         verdicts="SELECT digest, at, refusal FROM verdicts WHERE cluster = ?",
     )

@@ -18,6 +18,7 @@ import uuid_utils
 
 from nexus import __version__
 from nexus.backoff import retry
+from nexus.composition.fleet import Fleet, Opened
 from nexus.config import Config
 from nexus.domain.errors import ConfigError
 from nexus.domain.job import Materializer
@@ -35,7 +36,7 @@ from nexus.journal import Journal
 from nexus.kafka.client import connection
 from nexus.kafka.names import Names
 from nexus.kubernetes.credentials import Load
-from nexus.kubernetes.shards import of_custom_resources, shards
+from nexus.kubernetes.shards import find, of_custom_resources, shards
 from nexus.payload_urls import SignedUrls
 from nexus.ports import (
     Claims,
@@ -113,8 +114,13 @@ class Engines:
         self._templates: Templates | None = None
         self._clusters: Mapping[str, Cluster] | None = None
         self._shards = shards(config)
+        kubeconfigs = config.kubernetes.kubeconfig
+        self._followed = kubeconfigs is not None and kubeconfigs.is_dir()
+        self.fleet: Fleet[Load | None] = Fleet(
+            self._shards or {config.cluster.name: None}, self._look if self._followed else None
+        )
         self._opening = asyncio.Lock()
-        self._connections: dict[str, Connection] = {}
+        self._connections = Opened(self.fleet, self._connection)
         self._home: Connection | None = None
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -138,7 +144,17 @@ class Engines:
         }
 
     def cluster_names(self) -> list[str]:
-        return list(self._shards) or [self.config.cluster.name]
+        """Those that are configured now."""
+        return list(self.fleet.found)
+
+    def _look(self) -> tuple[Mapping[str, Load | None], Sequence[str]]:
+        folder = self.config.kubernetes.kubeconfig
+        if folder is None or not folder.is_dir():
+            raise ConfigError(
+                f"kubernetes.kubeconfig: the folder {folder} cannot be read: see whether it is mounted"
+            )
+        there = find(self.config)
+        return there.found, there.problems
 
     def every_cluster(self) -> list[str]:
         """With those that were removed: what was requested for them has to end, and their topics to be folded."""
@@ -149,6 +165,15 @@ class Engines:
                 "take its kubeconfig away, or its name from kubernetes.removed"
             )
         return [*here, *removed]
+
+    async def make_topic_of(self, cluster: str) -> None:
+        """Where it is missing. Raises Unavailable, and ConfigError for what the brokers cannot do."""
+        if self.config.kafka.servers:
+            from nexus.kafka.topics import add_cluster
+
+            await add_cluster(self.config, cluster)
+        else:
+            await self._embedded_log().make(requests_of(cluster), self.config.log.request_partitions)
 
     async def log(self) -> EventLog:
         if not self.config.kafka.servers:
@@ -300,30 +325,39 @@ class Engines:
         """The group of those that consume for the same clusters: each such group hears everything."""
         return "-".join([consumers, *self.config.kubernetes.served_clusters])
 
-    def _served(self) -> list[str]:
+    def _serves(self, name: str) -> bool:
         served = self.config.kubernetes.served_clusters
-        if unknown := set(served).difference(self._shards):
+        return not served or name in served
+
+    def _check_served(self) -> None:
+        if unknown := set(self.config.kubernetes.served_clusters).difference(self._shards):
             raise ConfigError(
                 f"kubernetes.serve names {', '.join(sorted(unknown))}, and the clusters that are configured are "
                 f"{', '.join(self._shards)}: correct it, or add a kubeconfig"
             )
-        return [name for name in self._shards if not served or name in served]
 
     async def clusters(self) -> Mapping[str, Cluster]:
-        """Those that this process serves."""
+        """Those that this process serves: they come and go while somebody looks."""
         async with self._opening:
             if self._clusters is None and self._shards:
-                self._clusters = {name: await self._shard(name) for name in self._served()}
+                self._check_served()
+                if not self._followed:  # of a folder, one that cannot be used holds up no other
+                    for connection in self._connections.values():
+                        await connection.open()
+                self._clusters = Opened(self.fleet, self._shard, self._serves)
             if self._clusters is None:
                 cluster = await self._local_cluster()
                 self._clusters = {cluster.name: cluster}
             return self._clusters
 
-    async def leadership(self, cluster: str, work: str) -> Leadership:
+    def leadership(self, cluster: Cluster, work: str) -> Leadership:
         """Of the processes that could do this work on the cluster."""
-        if cluster not in self._shards:
+        if not self._shards:
             return Alone()
-        return self._lease(await self._connection(cluster), work)
+        from nexus.kubernetes.cluster import KubernetesCluster
+
+        assert isinstance(cluster, KubernetesCluster)
+        return self._lease(cluster.connection, work)
 
     async def home(self) -> tuple[Objects, Leadership]:
         """The cluster that the controller syncs from, and who does so. Raises ConfigError where none is named."""
@@ -335,16 +369,12 @@ class Engines:
             connection, "controller"
         )
 
-    def synced(self) -> dict[str, Callable[[], Awaitable[Objects]]]:
-        """How to open each cluster that the controller syncs to: one that cannot be opened holds up no other."""
+    def synced(self) -> Mapping[str, Objects]:
+        """The clusters that the controller syncs to: they come and go while somebody looks."""
         from nexus.kubernetes.objects import KubernetesObjects
 
         namespace = self.config.kubernetes.namespace
-
-        async def opened(name: str) -> Objects:
-            return KubernetesObjects(name, await self._connection(name), namespace)
-
-        return {name: partial(opened, name) for name in self._shards}
+        return Opened(self.fleet, lambda name, _: KubernetesObjects(name, self._connections[name], namespace))
 
     def _lease(self, connection: Connection, work: str) -> Lease:
         from nexus.kubernetes.lease import Lease
@@ -359,33 +389,32 @@ class Engines:
 
     async def custom_resources(self) -> Connection:
         """To the cluster where they are."""
-        load, first = of_custom_resources(self.config), next(iter(self._shards), None)
-        if load is None and first is not None:
-            return await self._connection(first)
+        load, name = of_custom_resources(self.config), "of the custom resources"
+        if load is None and self._shards:
+            # With a connection of its own, for that cluster may go.
+            name, load = next(iter(self._shards.items()))
         if load is None:
             raise ConfigError(
                 "templates.source is 'kubernetes' or auth.service_accounts is set, and no cluster is configured: "
                 "set templates.in_cluster, templates.kubeconfig, kubernetes.kubeconfig or kubernetes.in_cluster"
             )
         if self._home is None:
-            self._home = await self._opened("of the custom resources", load)
+            home = self._connection(name, load)
+            await home.open()
+            self._home = home
         return self._home
 
-    async def _shard(self, name: str) -> KubernetesCluster:
+    def _shard(self, name: str, _: Load | None) -> KubernetesCluster:
         from nexus.kubernetes.cluster import KubernetesCluster
 
-        return KubernetesCluster(name, await self._connection(name), self.config.kubernetes.namespace)
+        return KubernetesCluster(name, self._connections[name], self.config.kubernetes.namespace)
 
-    async def _connection(self, name: str) -> Connection:
-        if name not in self._connections:
-            self._connections[name] = await self._opened(name, self._shards[name])
-        return self._connections[name]
-
-    async def _opened(self, name: str, load: Load) -> Connection:
+    def _connection(self, name: str, load: Load | None) -> Connection:
         from nexus.kubernetes.connection import Connection
 
+        assert load is not None
         connection = Connection(name, load)
-        await connection.open()
+        # Not when its cluster is taken away: whoever asks it just now is answered.
         self._stack.push_async_callback(connection.close)
         return connection
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from api.app import ROUTES
 from api.health import Unable
 from nexus.composition.engines import Engines
+from nexus.ports import Cluster
 
 __all__ = ["Readiness"]
 
@@ -47,7 +48,8 @@ class Readiness:
                 away = [line for line in clusters if line]
                 alone = len(away) == len(clusters)
                 wholly, partly = ([*needed, *away], []) if alone else (needed, away)
-                self._found = Unable(wholly, [*partly, *(self._remarks() if self._of(ROUTES) else ())])
+                remarks = [*self._engines.fleet.problems, *(self._remarks() if self._of(ROUTES) else ())]
+                self._found = Unable(wholly, [*partly, *remarks])
                 self._found_at = self._engines.machine.monotonic()
             return self._found
 
@@ -69,8 +71,8 @@ class Readiness:
             return []
         return await asyncio.gather(
             *(
-                self._line(_CLUSTERS, f"reach the cluster {name}", self._cluster(name))
-                for name in self._engines.cluster_names()
+                self._line(_CLUSTERS, f"reach the cluster {name}", _heard(cluster))
+                for name, cluster in (await self._engines.clusters()).items()
             )
         )
 
@@ -111,9 +113,10 @@ class Readiness:
         await home.identity()
         return None
 
-    def _cluster(self, name: str) -> Check:
-        async def identify() -> str | None:
-            await (await self._engines.clusters())[name].identity()
-            return None
 
-        return identify
+def _heard(cluster: Cluster) -> Check:
+    async def identify() -> str | None:
+        await cluster.identity()
+        return None
+
+    return identify

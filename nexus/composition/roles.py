@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import msgspec
+import structlog
 
 from api.bodies.intake import BodyLimits
 from api.context import ApiContext
+from api.followed import Followed
 from api.origins import Origins
 from api.verdicts import Verdicts
 from nexus.backoff import retry
 from nexus.composition.access import Gate
 from nexus.composition.engines import Engines
+from nexus.composition.tasks import Spawn, stop, tasks
 from nexus.domain.admission import LookAhead
-from nexus.domain.errors import ConfigError
+from nexus.domain.errors import ConfigError, Unavailable
 from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
-from nexus.domain.topics import OBSERVATIONS, RUNS, requests_of
+from nexus.domain.topics import OBSERVATIONS, REQUESTS, RUNS, requests_of
 from nexus.journal import Journal
-from nexus.ports import Cluster, Templates
+from nexus.ports import Cluster, EventLog, Objects, Templates
 from nexus.views import GarbageReport
 from streams.context import Context
 from streams.controller.controller import Controller
@@ -40,12 +42,15 @@ from streams.supervisor.supervisor import Supervisor
 from streams.supervisor.sweeper import Sweeper
 from streams.watcher import Watcher
 
-__all__ = ["INSTALLED", "STREAMS", "Role", "Spawn", "api_context"]
+__all__ = ["INSTALLED", "STREAMS", "Role", "api_context"]
+
+_log = structlog.get_logger(__name__)
 
 _DISOWN_AFTER = timedelta(seconds=30)
 """An append is given up after ten seconds, and a broker keeps no request that much longer."""
 
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
+_LOOK_AGAIN = 1.0
+"""Seconds before another look at which topics there are."""
 
 
 class Role:
@@ -56,12 +61,14 @@ class Role:
         self.spawn = spawn
         self.gate = Gate(engines)
         self._drivers: list[Driver] = []
+        self._parts: list[Role] = []
         self._opening = asyncio.Lock()
         self._templates: Templates | None = None
 
     def problems(self) -> list[str]:
         """What `/livez` answers."""
-        return [problem for driver in self._drivers if (problem := driver.problem())]
+        found = [problem for driver in self._drivers if (problem := driver.problem())]
+        return [*found, *(problem for part in self._parts for problem in part.problems())]
 
     async def templates(self) -> Templates:
         """What is deployed, which is followed from now on. Raises Unavailable."""
@@ -70,6 +77,32 @@ class Role:
                 self._templates = await self.engines.templates()
                 self.spawn(self._templates.watch())
             return self._templates
+
+    async def part(self, start: Callable[[Role], Awaitable[None]]) -> None:
+        """Start something that may be stopped without the rest of the role, and let it go on until cancelled."""
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def fail(error: BaseException) -> None:
+            if not failed.done():
+                failed.set_exception(error)
+
+        async with tasks(fail) as spawn:
+            part = Role(self.engines, spawn)
+            self._parts.append(part)
+            try:
+                await start(part)
+                await failed
+            finally:
+                self._parts.remove(part)
+
+    async def serve_each(self, start: Callable[[Role, Cluster], Awaitable[None]]) -> None:
+        """Start this for every cluster that the process serves, as they come; what was started ends when they go."""
+        clusters = await self.engines.clusters()
+
+        async def serve(cluster: Cluster) -> None:
+            await self.part(lambda part: start(part, cluster))
+
+        self.spawn(self.engines.fleet.serve(clusters, serve, self.spawn))
 
     async def drive(
         self, processor: Processor, topics: list[str], consumers: str | None, *, by_cluster: bool = False
@@ -86,9 +119,38 @@ async def ledger(role: Role) -> None:
     engines = role.engines
     now = engines.machine.clock
     store, journal = await engines.store(), await engines.journal("ledger")
-    requests = [requests_of(name) for name in engines.every_cluster()]
-    await role.drive(Ledger(store, journal, now), [*requests, RUNS], engines.ledgers)
+    role.spawn(_fold(role, Ledger(store, journal, now), await engines.log()))
     await role.drive(Notifications(store, journal, now), [RUNS], "notifications")
+
+
+async def _fold(role: Role, ledger: Ledger, log: EventLog) -> None:
+    """Until cancelled. Folds the requests of every cluster that there is, or was: the watermark needs them all."""
+    engines = role.engines
+    folded: set[str] = set()
+    folding: asyncio.Task[None] | None = None
+
+    async def fold(part: Role) -> None:
+        await part.drive(ledger, [*sorted(folded), RUNS], engines.ledgers)
+
+    while True:
+        there = {topic for topic in await retry(log.topics) if topic.startswith(REQUESTS)}
+        for name in engines.every_cluster():
+            if requests_of(name) not in there:
+                await _make_topic(engines, name)
+        if there - folded:
+            if folding is not None:
+                await stop(folding)
+            folded |= there
+            folding = role.spawn(role.part(fold))
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+async def _make_topic(engines: Engines, cluster: str) -> None:
+    """Everybody else waits until it is there, and is tried again while it cannot be made."""
+    try:
+        await engines.make_topic_of(cluster)
+    except (ConfigError, Unavailable) as error:
+        _log.warning("topic_not_made", cluster=cluster, problem=str(error))
 
 
 async def supervisor(role: Role) -> None:
@@ -113,16 +175,20 @@ async def supervisor(role: Role) -> None:
 async def scheduler(role: Role) -> None:
     """Makes Jobs of requests, each cluster at its own pace."""
     engines = role.engines
-    context = await engines.context("scheduler")
+    context, log, urls = await engines.context("scheduler"), await engines.log(), await engines.urls()
     limits, placement = engines.config.throttle, engines.config.placement
-    for cluster in (await engines.clusters()).values():
+
+    async def serve(part: Role, cluster: Cluster) -> None:
+        requests = requests_of(cluster.name)
+        while requests not in await retry(log.topics):  # noqa: ASYNC110 - a ledger makes it
+            await asyncio.sleep(_LOOK_AGAIN)
         placer = Placer(
             context,
             cluster,
             Pace(TokenBucket(limits.rate, limits.burst), limits.in_flight),
             placement.denied_grace,
             engines.materializer(),
-            await engines.urls(),
+            urls,
         )
         placing = Scheduler(
             context,
@@ -130,12 +196,14 @@ async def scheduler(role: Role) -> None:
             LookAhead[Ack](limits.window, limits.window_bytes),
             _pending(engines),
             placement.defer_after,
-            role.spawn,
+            part.spawn,
         )
-        await role.drive(placing, [requests_of(cluster.name)], f"scheduler-{cluster.name}", by_cluster=True)
-        await role.drive(Starts(context, placing), [RUNS], None)
-        role.spawn(placing.run())
-        role.spawn(_judge(role, context, cluster))
+        await part.drive(placing, [requests], f"scheduler-{cluster.name}", by_cluster=True)
+        await part.drive(Starts(context, placing), [RUNS], None)
+        part.spawn(placing.run())
+        part.spawn(_judge(role, context, cluster))
+
+    await role.serve_each(serve)
 
 
 async def _judge(role: Role, context: Context, cluster: Cluster) -> None:
@@ -146,10 +214,14 @@ async def _judge(role: Role, context: Context, cluster: Cluster) -> None:
 
 async def watcher(role: Role) -> None:
     """Publishes what the clusters show of our runs."""
-    journal = await role.engines.journal("watcher")
-    for name, cluster in (await role.engines.clusters()).items():
-        leadership = await role.engines.leadership(name, "watcher")
-        role.spawn(leadership.lead(partial(_watch, cluster, journal, role.engines.machine.clock)))
+    engines = role.engines
+    journal = await engines.journal("watcher")
+
+    async def serve(part: Role, cluster: Cluster) -> None:
+        leadership = engines.leadership(cluster, "watcher")
+        part.spawn(leadership.lead(partial(_watch, cluster, journal, engines.machine.clock)))
+
+    await role.serve_each(serve)
 
 
 STREAMS: dict[str, Callable[[Role], Awaitable[None]]] = {
@@ -172,18 +244,29 @@ async def controller(role: Role) -> None:
             "set templates.kubeconfig, or templates.in_cluster where it runs in that cluster"
         )
     home, leadership = await engines.home()
-    shards = {name: opens for name, opens in engines.synced().items() if name != home.name}
 
     async def sync(_term: int) -> None:
-        await Controller(
+        controller = Controller(
             home,
-            shards,
+            {},
             config.placement.installation,
             removed=config.kubernetes.removed_clusters,
             clock=machine.clock,
             monotonic=machine.monotonic,
             chance=machine.chance,
-        ).run()
+        )
+
+        async def serve(shard: Objects) -> None:
+            async def opened() -> Objects:
+                return shard
+
+            if shard.name != home.name:
+                await controller.sync(shard.name, opened)
+
+        async with asyncio.TaskGroup() as group:
+            # First, so that the controller knows the shards when it reads the sources.
+            group.create_task(engines.fleet.serve(engines.synced(), serve, group.create_task))
+            group.create_task(controller.run())
 
     role.spawn(leadership.lead(sync))
 
@@ -202,7 +285,7 @@ async def api_context(role: Role) -> ApiContext:
     engines = role.engines
     config = engines.config
     templates = await role.templates()
-    store, clock, clusters = await engines.store(), engines.machine.clock, set(engines.cluster_names())
+    store, clock, clusters = await engines.store(), engines.machine.clock, engines.fleet.found.keys()
     verdicts = Verdicts(store, clusters, clock)
     role.spawn(verdicts.follow())
 
@@ -221,6 +304,7 @@ async def api_context(role: Role) -> ApiContext:
         materializer=engines.materializer(),
         verdicts=verdicts,
         clusters=clusters,
+        is_followed=Followed(await engines.log(), store),
         clock=clock,
         new_id=engines.machine.new_id,
         host=engines.machine.name,

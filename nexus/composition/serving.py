@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from functools import partial
 
 from api.app import ROUTES, create_app
 from api.context import ApiContext
@@ -16,7 +16,8 @@ from nexus.composition.access import check_mode
 from nexus.composition.engines import Engines
 from nexus.composition.listening import check_address, connections, listening
 from nexus.composition.readiness import Readiness
-from nexus.composition.roles import INSTALLED, STREAMS, Role, Spawn, api_context
+from nexus.composition.roles import INSTALLED, STREAMS, Role, api_context
+from nexus.composition.tasks import tasks
 from nexus.config import Config
 from nexus.embedded.state import StateFolder
 
@@ -46,8 +47,9 @@ async def serve(
         if state is not None:
             engines_opened.enter_context(state.owned())
         engines = Engines(config, state, engines_opened)
-        async with _tasks(finished) as spawn:
+        async with tasks(partial(_settle, finished)) as spawn:
             role = Role(engines, spawn)
+            spawn(engines.fleet.follow())
             for name, start in (STREAMS | INSTALLED).items():
                 if name in roles:
                     await start(role)
@@ -60,30 +62,6 @@ async def serve(
                 heap.settle()
                 announce(engines.url, asked)
                 await finished
-
-
-@asynccontextmanager
-async def _tasks(finished: asyncio.Future[None]) -> AsyncIterator[Spawn]:
-    """Work that is cancelled at the end. What fails in it is what `finished` ends with."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    def ended(task: asyncio.Task[None]) -> None:
-        tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            _settle(finished, error)
-
-    def spawn(work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        tasks.add(task)
-        task.add_done_callback(ended)
-
-    try:
-        yield spawn
-    finally:
-        while tasks:  # a scheduler's task may spawn another on its way out
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
 
 
 def _settle(finished: asyncio.Future[None], error: BaseException | None) -> None:

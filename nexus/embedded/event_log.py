@@ -49,8 +49,13 @@ class _Check(msgspec.Struct, frozen=True):
     pass
 
 
-_Item = Sequence[tuple[int, NewRecord]] | _Commit | _Check
-"""Records with their partitions, or offsets to commit."""
+class _Make(msgspec.Struct, frozen=True):
+    topic: str
+    partitions: int
+
+
+_Item = Sequence[tuple[int, NewRecord]] | _Commit | _Check | _Make
+"""Records with their partitions, offsets to commit, a look whether that can be done, or a topic to make."""
 
 
 class SqliteEventLog:
@@ -64,10 +69,7 @@ class SqliteEventLog:
             self._reader.execute(
                 "INSERT OR IGNORE INTO topics (name, partitions) VALUES (?, ?)", (name, partitions)
             )
-        self._topics: dict[str, tuple[int, int]] = {
-            name: (key, partitions)
-            for key, name, partitions in self._reader.execute("SELECT id, name, partitions FROM topics")
-        }
+        self._topics = self._find_topics()
         for name, partitions in topics.items():
             if (there := self._topics[name][1]) != partitions:
                 raise ConfigError(
@@ -122,6 +124,11 @@ class SqliteEventLog:
     async def commit(self, consumers: str, offsets: Mapping[Partition, int]) -> None:
         await self._commits.submit(_Commit(consumers, offsets))
 
+    async def make(self, topic: str, partitions: int) -> None:
+        """Make a topic where it is missing."""
+        await self._commits.submit(_Make(topic, partitions))
+        self._topics = self._find_topics()
+
     async def check(self) -> None:
         """Writes as an append does: nothing else knows of every way in which a disk can refuse."""
         await self._commits.submit(_Check())
@@ -141,6 +148,15 @@ class SqliteEventLog:
         for item in items:
             if isinstance(item, _Check):
                 connection.execute("INSERT OR REPLACE INTO checks VALUES (1, zeroblob(?))", (_ROOM,))
+                results.append([])
+                continue
+            if isinstance(item, _Make):
+                connection.execute(
+                    "INSERT OR IGNORE INTO topics (name, partitions) VALUES (?, ?)",
+                    (item.topic, item.partitions),
+                )
+                for number in range(item.partitions):
+                    ends.setdefault((item.topic, number), 0)
                 results.append([])
                 continue
             if isinstance(item, _Commit):
@@ -167,6 +183,12 @@ class SqliteEventLog:
         # Ends move on before the commit: an offset of a transaction that failed is left out, never given twice.
         self._ends = ends
         return results
+
+    def _find_topics(self) -> dict[str, tuple[int, int]]:
+        return {
+            name: (key, partitions)
+            for key, name, partitions in self._reader.execute("SELECT id, name, partitions FROM topics")
+        }
 
     def _partition_of(self, record: NewRecord) -> int:
         try:

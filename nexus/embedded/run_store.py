@@ -157,6 +157,9 @@ class SqliteRunStore:
         for partition, until in folded.items():
             self._folded[partition] = max(until, self._folded.get(partition, until))
 
+    async def folded(self) -> Mapping[Partition, datetime | None]:
+        return {at: None if until == _NEVER else until for at, until in self._folded.items()}
+
     async def watermark(self) -> datetime | None:
         watermark = min(self._folded.values(), default=_NEVER)
         return None if watermark == _NEVER else watermark

@@ -17,7 +17,7 @@ from aiokafka.admin.config_resource import (  # type: ignore[import-untyped]  # 
     ConfigResource,
     ConfigResourceType,
 )
-from aiokafka.errors import KafkaError, for_code  # type: ignore[import-untyped]  # no py.typed
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code  # type: ignore[import-untyped]  # no py.typed
 
 from nexus.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from nexus.kafka.client import Connection
@@ -86,14 +86,14 @@ class Admin:
         }
 
     async def create(self, topics: Sequence[Topic]) -> None:
-        """Returns when they can be used. Raises ConfigError for what the brokers cannot do."""
+        """Returns when they can be used, whoever made them. Raises ConfigError for what the brokers cannot do."""
         wanted = [
             NewTopic(topic.name, topic.partitions, topic.replicas, topic_configs=dict(topic.settings))
             for topic in topics
         ]
         response = await self._client.create_topics(wanted)
         for name, code, *message in response.topic_errors:
-            if code:
+            if code not in {0, TopicAlreadyExistsError.errno}:
                 raise ConfigError(
                     f"{name} cannot be made: {message[0] if message else ''} ({for_code(code).__name__})"
                 )

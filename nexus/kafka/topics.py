@@ -12,10 +12,12 @@ import yaml
 from nexus.config import Config, Span
 from nexus.domain.duration import parse_duration
 from nexus.domain.errors import ConfigError
+from nexus.domain.topics import RUNS, requests_of
 from nexus.kafka.admin import Admin, Topic
+from nexus.kafka.client import connection
 from nexus.kafka.names import Names
 
-__all__ = ["Finding", "Wanted", "apply", "wanted"]
+__all__ = ["Finding", "Wanted", "add_cluster", "apply", "wanted"]
 
 _FEWEST_REPLICAS = 3
 _FEWEST_IN_SYNC = 2
@@ -119,6 +121,19 @@ async def apply(admin: Admin, wanted: Sequence[Wanted], *, only_check: bool = Fa
             problems = (*_uncounted(topic, found, grows=topic in growing), *_unlike(topic, found))
             findings.append(Finding(topic.name, "there", found.partitions, problems))
     return findings
+
+
+async def add_cluster(config: Config, cluster: str) -> None:
+    """Make the topic of a cluster that came later, with as many replicas as `nexus.runs` has.
+
+    Raises Unavailable, and ConfigError for what the brokers cannot do.
+    """
+    names = Names(config.kafka.prefix)
+    runs, requests = names.there(RUNS), names.there(requests_of(cluster))
+    async with Admin(connection(config.kafka)) as admin:
+        beside = (await admin.topics([runs])).get(runs)
+        found = wanted(config, [cluster], brokers=beside.replicas if beside else None)
+        await apply(admin, [each for each in found if each.topic.name == requests], only_check=False)
 
 
 def _grows(each: Wanted, found: Topic | None) -> bool:

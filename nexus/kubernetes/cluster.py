@@ -63,29 +63,31 @@ class KubernetesCluster(Cluster):
 
     def __init__(self, name: str, connection: Connection, namespace: str) -> None:
         self.name = name
-        self._connection = connection
+        self.connection = connection
         self._jobs = path("/apis/batch/v1", "namespaces", namespace, "jobs")
         self._pods = path("/api/v1", "namespaces", namespace, "pods")
         self._events = path("/api/v1", "namespaces", namespace, "events")
         self._identity = ""
         self._identified_at = 0.0
+        self._identified = ""
         self._identifying = asyncio.Lock()
 
     async def identity(self) -> str:
-        """Asked for again after some seconds."""
+        """Asked for again after some seconds, and where the kubeconfig names another API server."""
         async with self._identifying:
-            now = asyncio.get_running_loop().time()
-            if not self._identity or now > self._identified_at + _IDENTITY_AGE:
-                body = await read(self._connection, path("/api/v1", "namespaces", "kube-system"))
+            host, now = await self.connection.host(), asyncio.get_running_loop().time()
+            if host != self._identified or now > self._identified_at + _IDENTITY_AGE:
+                body = await read(self.connection, path("/api/v1", "namespaces", "kube-system"))
                 if body is None:
                     raise Unavailable(
                         f"the cluster {self.name} has no namespace kube-system: is it starting?"
                     )
-                self._identity, self._identified_at = _NAMED.decode(body).metadata.uid, now
+                self._identity = _NAMED.decode(body).metadata.uid
+                self._identified, self._identified_at = host, now
             return self._identity
 
     async def create(self, job: Mapping[str, Any]) -> Created:
-        answer = await self._connection.request("POST", self._jobs, encoded(job))
+        answer = await self.connection.request("POST", self._jobs, encoded(job))
         if answer.status == 201:
             return Created(_JOB.decode(answer.body), fresh=True)
         if status(answer).reason == "AlreadyExists" and (there := await self.get(job["metadata"]["name"])):
@@ -95,21 +97,21 @@ class KubernetesCluster(Cluster):
     async def judge(self, job: Mapping[str, Any]) -> None:
         """A dry run, in which the API server also names members that it does not know."""
         asked = path(self._jobs, dryRun="All", fieldValidation="Strict")
-        answer = await self._connection.request("POST", asked, encoded(job))
+        answer = await self.connection.request("POST", asked, encoded(job))
         if answer.status != 201:
             raise refusal(answer)
 
     async def version(self) -> str:
-        body = await read(self._connection, "/version")
+        body = await read(self.connection, "/version")
         return "" if body is None else _VERSION.decode(body).git_version
 
     async def get(self, name: str) -> JobView | None:
-        body = await read(self._connection, path(self._jobs, name))
+        body = await read(self.connection, path(self._jobs, name))
         return None if body is None else _JOB.decode(body)
 
     async def pods(self, job: str) -> Sequence[PodView]:
         selector = f"batch.kubernetes.io/job-name={job}"
-        pods = await read_all(self._connection, _PODS, self._pods, labelSelector=selector)
+        pods = await read_all(self.connection, _PODS, self._pods, labelSelector=selector)
         return sorted(pods.items, key=lambda pod: (str(pod.metadata.creation_timestamp), pod.metadata.name))
 
     async def delete(self, name: str, uid: str, policy: DeletionPolicy) -> bool:
@@ -134,7 +136,7 @@ class KubernetesCluster(Cluster):
         query = {"container": pod.rpartition("-")[0], "tailLines": str(max(limit // _LOG_LINE, 1))}
         log, tail = path(self._pods, pod, "log", **query), b""
         try:
-            async with self._connection.stream(log, _LOG_SILENCE) as pieces:
+            async with self.connection.stream(log, _LOG_SILENCE) as pieces:
                 async for piece in pieces:
                     tail = (tail + piece)[-limit - 1 :]
         except Refused as error:
@@ -156,10 +158,10 @@ class KubernetesCluster(Cluster):
 
     def watch(self) -> AsyncGenerator[Listed | Change]:
         """Ends where the API server no longer knows what came after the last change that was seen."""
-        return watch(self._connection, self._jobs, self._pods)
+        return watch(self.connection, self._jobs, self._pods)
 
     async def _deleted(self, at: str, options: Mapping[str, Any]) -> bool:
-        answer = await self._connection.request("DELETE", at, msgspec.json.encode(options))
+        answer = await self.connection.request("DELETE", at, msgspec.json.encode(options))
         if answer.status in {404, 409}:
             return False
         if answer.status != 200:
@@ -169,7 +171,7 @@ class KubernetesCluster(Cluster):
 
     async def _events_of(self, kind: str, name: str) -> list[_Event]:
         selector = f"involvedObject.kind={kind},involvedObject.name={name}"
-        return (await read_all(self._connection, _EVENTS, self._events, fieldSelector=selector)).items
+        return (await read_all(self.connection, _EVENTS, self._events, fieldSelector=selector)).items
 
 
 def _age(event: _Event) -> tuple[int, str]:

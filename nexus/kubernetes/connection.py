@@ -77,10 +77,19 @@ def refusal(answer: Answer) -> Refused:
     return Refused(answer.status, reason, retry_after=after or None)
 
 
-class Connection:
-    """Open with `open`, close with `close`. Paths are absolute and escaped, with their query.
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    try:
+        return await response.read()
+    except RuntimeError as error:  # the connection was closed by us
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
-    Credentials that have expired are read again when the API server answers 401: that covers tokens, files and plugins.
+
+class Connection:
+    """Paths are absolute and escaped, with their query. Close with `close`.
+
+    Credentials are read at the first request, again when there is another version of them, and when the API server
+    answers 401: that covers tokens, files and plugins. While they cannot be used, the cluster counts as unreachable, or is
+    asked with those from before.
     """
 
     def __init__(self, name: str, load: Load) -> None:
@@ -88,16 +97,22 @@ class Connection:
         self._load = load
         self._loading = asyncio.Lock()
         self._loaded_at = 0.0
+        self._version: object = None
+        self._access: Access | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Raises ConfigError where there are no credentials; the API server is not asked yet."""
-        self._access = await self._load()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_IN_FLIGHT), read_bufsize=_BUFFER
-        )
+        """Raises ConfigError where there are no credentials now; the API server is not asked yet."""
+        self._version = self._load.version()
+        await self._use(await self._load())
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def host(self) -> str:
+        """Tell where the API server is that the next request asks. Raises Unavailable."""
+        return (await self._current()).host
 
     async def request(
         self,
@@ -110,7 +125,7 @@ class Connection:
         """Any status is an answer. Raises Unavailable, or OutcomeUnknown where a change may have been made."""
         try:
             async with self._answered(method, path, body, content_type, _ANSWER) as response:
-                return Answer(response.status, response.headers, await response.read())
+                return Answer(response.status, response.headers, await _body(response))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error, method, path) from error
 
@@ -123,7 +138,7 @@ class Connection:
         try:
             async with self._answered("GET", path, None, "", silence) as response:
                 if response.status != 200:
-                    raise refusal(Answer(response.status, response.headers, await response.read()))
+                    raise refusal(Answer(response.status, response.headers, await _body(response)))
                 yield self._pieces(response, path)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error, "GET", path) from error
@@ -134,14 +149,14 @@ class Connection:
                 yield piece
         except aiohttp.SocketTimeoutError:
             _log.info("stream_was_silent", cluster=self.name, path=path)
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, RuntimeError) as error:  # the second where it was closed by us
             raise self._lost(error, "GET", path) from error
 
     @asynccontextmanager
     async def _answered(
         self, method: Method, path: str, body: bytes | None, content_type: str, silence: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        access = self._access
+        access = await self._current()
         async with await self._send(access, method, path, body, content_type, silence) as response:
             if response.status != 401:
                 yield response
@@ -168,6 +183,10 @@ class Connection:
         if authorization := await access.authorization():
             headers["Authorization"] = authorization
         options: dict[str, Any] = {"server_hostname": access.server_name} if access.server_name else {}
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_IN_FLIGHT), read_bufsize=_BUFFER
+            )
         return await self._session.request(
             method,
             URL(access.host + path, encoded=True),
@@ -187,13 +206,38 @@ class Connection:
             if self._access is refused and now >= self._loaded_at + _RELOAD_PAUSE:
                 self._loaded_at = now
                 try:
-                    self._access = await self._load()
+                    await self._use(await self._load())
                 except ConfigError as error:
                     _log.warning("credentials_not_read", cluster=self.name, problem=str(error))
+            return self._access or refused
+
+    async def _current(self) -> Access:
+        """The credentials as they are now, or as they last could be used."""
+        if self._access is not None and self._load.version() in {None, self._version}:
+            return self._access
+        async with self._loading:
+            version = self._load.version()
+            if self._access is None or version not in {None, self._version}:
+                self._version = version
+                try:
+                    await self._use(await self._load())
+                except ConfigError as error:
+                    if self._access is None:
+                        raise Unavailable(str(error)) from error
+                    _log.warning("credentials_not_read", cluster=self.name, problem=str(error))
+            assert self._access is not None
             return self._access
 
+    async def _use(self, access: Access) -> None:
+        """What still goes on with another API server is cut off: a watch of it would tell of another cluster."""
+        before, self._access = self._access, access
+        if before is not None and before.host != access.host:
+            session, self._session = self._session, None
+            if session is not None:
+                await session.close()
+
     def _lost(self, error: Exception, method: Method, path: str) -> Unavailable:
-        where = f"{self.name} at {self._access.host}"
+        where = f"{self.name} at {self._access.host if self._access else '?'}"
         # The words of the client hold the address of an object in memory.
         said = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
         what = f"{type(error).__name__}: {said}".removesuffix(": ")

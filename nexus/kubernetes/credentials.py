@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -44,35 +43,48 @@ class Access(msgspec.Struct, frozen=True):
             ) from error
 
 
-Load = Callable[[], Awaitable[Access]]
-"""Read the credentials anew. Raises ConfigError."""
+class Load(Protocol):
+    """How to be let in. Two of the same source are equal."""
+
+    async def __call__(self) -> Access:
+        """Read the credentials anew. Raises ConfigError."""
+        ...
+
+    def version(self) -> object:
+        """Tell one version of what is read from another; None where nothing tells, or nothing is there."""
+        ...
 
 
-def from_kubeconfig(file: Path, context: str | None = None) -> Load:
-    """The cluster of a context, by default the current one, of a kubeconfig file; exec plugins are run."""
+class _Kubeconfig(msgspec.Struct, frozen=True):
+    file: Path
+    context: str | None
 
-    async def load() -> Access:
+    async def __call__(self) -> Access:
         from kubernetes.aio.client import Configuration
         from kubernetes.aio.config import load_kube_config
 
         configuration = Configuration()
         try:
-            file.open().close()  # the loader only warns
-            await load_kube_config(str(file), context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
+            self.file.open().close()  # the loader only warns
+            await load_kube_config(str(self.file), self.context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
             return _access(configuration)
         # The loader trips over malformed files in as many ways as there are.
         except Exception as error:
             raise ConfigError(
-                f"the kubeconfig {file} cannot be used ({type(error).__name__}: {error}): correct it"
+                f"the kubeconfig {self.file} cannot be used ({type(error).__name__}: {error}): correct it"
             ) from error
 
-    return load
+    def version(self) -> object:
+        """Of a mounted Secret the file is a link, and another file lies behind it after each change."""
+        try:
+            found = self.file.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def from_service_account() -> Load:
-    """The cluster that this process runs in."""
-
-    async def load() -> Access:
+class _ServiceAccount(msgspec.Struct, frozen=True):
+    async def __call__(self) -> Access:
         from kubernetes.aio.client import Configuration
         from kubernetes.aio.config import ConfigException, load_incluster_config
 
@@ -86,7 +98,19 @@ def from_service_account() -> Load:
                 "run in a cluster, or set kubernetes.kubeconfig"
             ) from error
 
-    return load
+    def version(self) -> object:
+        """The client reads its token again by itself."""
+        return None
+
+
+def from_kubeconfig(file: Path, context: str | None = None) -> Load:
+    """The cluster of a context, by default the current one, of a kubeconfig file; exec plugins are run."""
+    return _Kubeconfig(file, context)
+
+
+def from_service_account() -> Load:
+    """The cluster that this process runs in."""
+    return _ServiceAccount()
 
 
 def _access(configuration: Configuration) -> Access:

@@ -30,7 +30,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Controller:
-    """For one term of leadership. Nothing is kept but in the clusters: the next one begins with a list of everything."""
+    """For one term of leadership. Nothing is kept but in the clusters: the next one begins with a list of everything.
+
+    `shards` are those that are there from the start; others come and go with `sync`.
+    """
 
     def __init__(
         self,
@@ -51,25 +54,42 @@ class Controller:
         self._queue = Queue(self._settle, _WORKERS, chance)
         self._interval = compare_every.total_seconds()
         self._identities: dict[str, str] = {}
-        ground = Ground(self._here, installation, self._interval, self._identities, monotonic, chance)
-        self._shards = [Shard(name, opens, ground, self._concerned) for name, opens in shards.items()]
+        self._ground = Ground(self._here, installation, self._interval, self._identities, monotonic, chance)
+        self._at_start = shards
+        self._shards: dict[str, Shard] = {}
+        self._begun = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
         self._identities[await retry(self._home.identity)] = self._home.name
+        self._begun.set()
         following = Following(self._home, self._interval, listed=self._listed, changed=self._changed)
         async with asyncio.TaskGroup() as group:
             group.create_task(following.run())
             group.create_task(self._queue.run())
-            for shard in self._shards:
+            for name, opens in self._at_start.items():
+                group.create_task(self.sync(name, opens))
+
+    async def sync(self, name: str, opens: Callable[[], Awaitable[Objects]]) -> None:
+        """Keep a shard up to date beside those from the start, until cancelled: then it is not asked any more."""
+        shard = self._shards[name] = Shard(name, opens, self._ground, self._concerned)
+        try:
+            await self._begun.wait()
+            self._concerned({key for key in self._here.objects if key.kind in SOURCES})
+            async with asyncio.TaskGroup() as group:
                 group.create_task(shard.run())
                 group.create_task(shard.queue.run())
+        finally:
+            del self._shards[name]
+            for identity in [of for of, cluster in self._identities.items() if cluster == name]:
+                del self._identities[identity]
+            self._concerned({key for key in self._here.objects if key.kind in SOURCES})
 
     def _listed(self, kind: str, objects: list[Object]) -> None:
         first = not self._here.lists
         changed = self._here.replace(kind, objects)
         if first and self._here.lists:
-            for shard in self._shards:
+            for shard in self._shards.values():
                 shard.compare()
             changed = set(self._here.objects)
         self._look_at(changed)
@@ -86,7 +106,7 @@ class Controller:
     def _look_at(self, changed: set[Key]) -> None:
         if not self._here.lists:
             return
-        for shard in self._shards:
+        for shard in self._shards.values():
             shard.look_at(changed)
         self._concerned(set[Key]().union(*(self._here.concerns(key) for key in changed)))
 
@@ -108,7 +128,9 @@ class Controller:
         now = self._clock()
         if not source.deleting and FINALIZER not in source.metadata.finalizers:
             return await self._finalizers(key, source, [*source.metadata.finalizers, FINALIZER])
-        standings: dict[str, Standing | None] = {shard.name: shard.standing(key) for shard in self._shards}
+        standings: dict[str, Standing | None] = {
+            shard.name: shard.standing(key) for shard in self._shards.values()
+        }
         if source.deleting:
             if FINALIZER not in source.metadata.finalizers:
                 return True

@@ -18,13 +18,11 @@ from nexus.ports import Partition, Record
 from streams.drivers.acks import Acks
 from streams.drivers.liveness import Liveness
 from streams.processor import Clock, Delivery, Processor
+from streams.watermark import ALLOWED_SKEW
 
 __all__ = ["ALLOWED_SKEW", "TICK", "TIMEOUT", "Consumer", "Membership"]
 
 _log = structlog.get_logger(__name__)
-
-ALLOWED_SKEW = timedelta(milliseconds=100)
-"""How far the clocks of two hosts may be apart."""
 
 TICK = 0.05
 """Seconds between two looks at how far the log reaches."""

@@ -10,6 +10,7 @@ from nexus.domain.run import Run, begin, fold
 from nexus.journal import Journal
 from nexus.ports import Folded, FoldedFact, Partition, Record, RunStore
 from streams.processor import Clock, Delivery
+from streams.watermark import ALLOWED_SKEW
 
 __all__ = ["CONSUMERS", "Ledger"]
 
@@ -28,7 +29,15 @@ class Ledger:
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
         self._mine = mine
-        await self._store.expect(every)
+        known = await self._store.folded()
+        new = [partition for partition in every if partition not in known]
+        # Nothing was accepted yet for a cluster that has just come: the watermark need not wait for it.
+        until = self._clock() - ALLOWED_SKEW
+        if (watermark := await self._store.watermark()) is not None:
+            until = max(until, watermark)
+        empty = [partition for partition in new if await self._journal.is_empty(partition)]
+        await self._store.advance(dict.fromkeys(empty, until))
+        await self._store.expect(new)
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         events = await self._journal.read((delivery.record for delivery in batch), self._clock())

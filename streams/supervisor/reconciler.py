@@ -96,9 +96,10 @@ class Reconciler:
 
     async def _contact_clusters(self) -> Mapping[str, str]:
         """Ask every cluster for its identity, and note which answered; answers the identities by name."""
-        asked = await asyncio.gather(*(_identity(cluster) for cluster in self._clusters.values()))
+        clusters = dict(self._clusters)  # they come and go meanwhile
+        asked = await asyncio.gather(*(_identity(cluster) for cluster in clusters.values()))
         now = self._clock()
-        here = {name: identity for name, identity in zip(self._clusters, asked, strict=True) if identity}
+        here = {name: identity for name, identity in zip(clusters, asked, strict=True) if identity}
         await self._store.note_contacts([Contact(name, identity, now) for name, identity in here.items()])
         return here
 
@@ -128,10 +129,11 @@ class Reconciler:
     async def _unreported_job(self, run: Run, now: datetime, here: Mapping[str, str]) -> Event | None:
         """Find a Job that was created although the answer was lost, and that no watcher has shown yet."""
         name = run.request.cluster
-        if name not in here or run.request.dry_run:
+        cluster = self._clusters.get(name)
+        if cluster is None or name not in here or run.request.dry_run:
             return None
         try:
-            job = await self._clusters[name].get(run.id)
+            job = await cluster.get(run.id)
         except Unavailable as error:
             _log.warning("job_not_looked_for", run=run.id, cluster=name, problem=str(error))
             return None

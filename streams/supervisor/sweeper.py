@@ -71,7 +71,7 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Delete everything that is due; an unreachable cluster keeps its Jobs until the next sweep."""
-        for cluster in self._clusters.values():
+        for cluster in [*self._clusters.values()]:
             try:
                 await self._sweep_jobs(cluster)
             except (Refused, Unavailable) as error:
@@ -86,7 +86,7 @@ class Sweeper:
             for run in await self._store.uncollected(self._clock(), limit)
         ]
         unreachable = []
-        for cluster in self._clusters.values():
+        for cluster in [*self._clusters.values()]:
             try:
                 found += (await self._found_jobs(cluster)).garbage
             except Unavailable:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from api.followed import Followed
 from nexus.domain.topics import requests_of
+from nexus.ports import Partition
+from tests.api.conftest import Api
+from tests.streams.conftest import ManualClock
 from tests.support.factories import CLUSTER
 
 
@@ -110,3 +116,36 @@ async def test_an_empty_report_completes_a_run_without_a_result(api):
     await api.http.post(f"/algorithm/v1/complete/quick/requests/{run}", json={})
     row = await api.row(run)
     assert (row.stage, row.result_uri, row.diagnosis) == ("COMPLETED", "", None)
+
+
+async def test_a_run_is_accepted_once_the_ledgers_follow_its_cluster(installation, tmp_path):
+    """Before that it could be accepted, and be answered 404: the watermark would not wait for it."""
+    followed = Followed(installation.log, installation.store)
+    api = Api(installation, tmp_path, is_followed=followed, read_wait=timedelta(seconds=2))
+    await installation.until(lambda: followed(CLUSTER))
+    await api.submit()
+    await installation.log.make(requests_of("new"), 2)
+    assert not await followed("new")
+    assert not await followed("unknown")
+    installation.clock.advance(60)
+    (tmp_path / "strange").mkdir()
+    strange = Api(installation, tmp_path / "strange", is_followed=Never(installation.clock))
+    answer = await strange.http.post("/algorithm/v1/run/quick", json={"algorithmParameters": {}})
+    assert answer.status_code == 503
+    assert f"no ledger folds the requests for the cluster {CLUSTER} yet: try again" in answer.text
+    assert len(await installation.said(requests_of(CLUSTER))) == 1
+    await installation.store.expect([Partition(requests_of("new"), number) for number in range(2)])
+    assert await followed("new")
+    await api.close()
+    await strange.close()
+
+
+class Never:
+    """Time passes at each look."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    async def __call__(self, cluster: str) -> bool:
+        self._clock.advance(3)
+        return False

@@ -205,6 +205,16 @@ async def test_the_watermark_is_that_of_the_slowest_partition(store):
     assert await store.watermark() == START + timedelta(seconds=3)
 
 
+async def test_each_partition_tells_what_it_was_advanced_to(store):
+    assert await store.folded() == {}
+    await store.expect([ONE, OTHER])
+    await store.advance({ONE: START})
+    assert await store.folded() == {ONE: START, OTHER: None}
+    await store.note_contacts([Contact("eu", "uid-1", START)])
+    await store.advance({OTHER: START, ONE: START - timedelta(seconds=1)})
+    assert await store.folded() == {ONE: START, OTHER: START}
+
+
 async def test_when_a_cluster_was_last_heard_only_goes_forward(store):
     assert await store.contacts() == []
     near, far = (Contact(name, f"uid-{name}", START + timedelta(seconds=5)) for name in ("eu.west", "us-1"))

@@ -15,9 +15,10 @@ from nexus.config import Config, Kafka, load
 from nexus.domain.errors import ConfigError
 from nexus.kafka.admin import Admin, Topic
 from nexus.kafka.client import connection
-from nexus.kafka.topics import wanted
+from nexus.kafka.topics import add_cluster, wanted
 
 NAMES = ["nexus.requests.a", "nexus.runs", "nexus.observations", "nexus.results", "nexus.dead-letters"]
+LATER = "nexus.requests.later"
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def run(settings: Kafka, tmp_path) -> Iterator[object]:
 
 async def _delete(settings: Kafka) -> None:
     async with Admin(connection(settings)) as admin:
-        await admin.delete(NAMES)
-        while await admin.topics(NAMES):
+        await admin.delete([*NAMES, LATER])
+        while await admin.topics([*NAMES, LATER]):
             await asyncio.sleep(0.05)
 
 
@@ -143,3 +144,19 @@ def test_the_embedded_log_has_no_need_of_it():
     result = CliRunner().invoke(app, ["topics"])
     assert result.exit_code == 2
     assert "kafka.servers" in result.stderr
+
+
+def test_the_topic_of_a_cluster_that_comes_later_has_as_many_replicas_as_the_others(run, settings):
+    """Two ledgers may make it at the same time."""
+    assert run("--development", "--json").exit_code == 0
+    config = load(None, {"NEXUS__KAFKA__SERVERS": settings.servers})
+
+    async def add() -> Topic:
+        await asyncio.gather(*(add_cluster(config, "later") for _ in range(2)))
+        async with Admin(connection(settings)) as admin:
+            return (await admin.topics([LATER]))[LATER]
+
+    made = asyncio.run(add())
+    assert (made.partitions, made.replicas) == (config.log.request_partitions, 1)
+    assert made.settings["min.insync.replicas"] == "1"
+    assert made.settings["cleanup.policy"] == "delete"

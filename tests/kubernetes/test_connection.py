@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,68 @@ async def test_a_refusal_that_stays_is_an_answer(kubernetes_server: Path, tmp_pa
             await KubernetesCluster("real", connection, "default").identity()
     finally:
         await connection.close()
+
+
+async def replace(file: Path, content: str) -> None:
+    """As a mounted Secret changes: another file is at the end of the link."""
+    fresh = file.with_name(f"..{file.name}")
+    fresh.write_text(content)
+    fresh.rename(file)
+
+
+async def test_a_rotated_kubeconfig_is_used_for_the_next_call(
+    kubernetes_server: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "eu.kubeconfig"
+    connection = Connection("eu", with_user(kubernetes_server, {"token": "wrong"}, file))
+    try:
+        assert (await connection.request("GET", "/api")).status == 401
+        await replace(file, kubernetes_server.read_text())
+        assert (await connection.request("GET", "/api")).status == 200
+        await replace(file, "garbage")
+        assert (await connection.request("GET", "/api")).status == 200
+        file.unlink()
+        assert (await connection.request("GET", "/api")).status == 200
+    finally:
+        await connection.close()
+
+
+async def test_a_cluster_is_unreachable_until_its_kubeconfig_can_be_used(
+    kubernetes_server: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "eu.kubeconfig"
+    file.write_text("garbage")
+    connection = Connection("eu", from_kubeconfig(file))
+    cluster = KubernetesCluster("eu", connection, "default")
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=f"the kubeconfig {file} cannot be used"):
+                await cluster.identity()
+        await replace(file, kubernetes_server.read_text())
+        assert await cluster.identity()
+    finally:
+        await connection.close()
+
+
+async def test_where_a_kubeconfig_names_another_server_nothing_goes_on_with_the_former(
+    disturbed: Disturbed, kubernetes_server: Path
+) -> None:
+    """By another address it may be another cluster, which has its own identity and its own Jobs."""
+    cluster = KubernetesCluster("disturbed", disturbed.connection, "default")
+    identity = await cluster.identity()
+    jobs = "/apis/batch/v1/namespaces/default/jobs?watch=true"
+    async with disturbed.connection.stream(jobs, 60) as pieces:
+        reading = asyncio.create_task(_to_the_end(pieces))
+        await replace(disturbed.kubeconfig, kubernetes_server.read_text())
+        await disturbed.relay.refuse()
+        assert await cluster.identity() == identity
+        with pytest.raises(Unavailable):
+            await reading
+
+
+async def _to_the_end(pieces: AsyncIterator[bytes]) -> None:
+    async for _ in pieces:
+        pass
 
 
 @pytest.mark.parametrize(

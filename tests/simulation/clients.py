@@ -77,7 +77,8 @@ class Clients:
                 self.accepted[run] = algorithm
                 return run
             if answer and answer.status != 503:
-                if b"has ended" not in answer.body:
+                # A parent that has ended, or a cluster whose kubeconfig is away.
+                if not any(words in answer.body for words in (b"has ended", b"is not configured")):
                     self.lies.append(f"a submission was answered {answer.status}: {answer.body.decode()}")
                 return None
             await asyncio.sleep(self._chance.between(0.5, 2.0))

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from nexus.composition.engines import Engines, Machine
+from nexus.composition.fleet import Fleet, Opened
 from nexus.config import Config
+from nexus.domain.topics import requests_of
 from nexus.ports import Claims, Cluster, EventLog, Leadership, PayloadStore, RunStore, Templates
 from streams.processor import Driver, Processor
 from tests.simulation.chance import Chance
@@ -41,6 +43,8 @@ class Servers(NamedTuple):
     claims: ClaimsModel
     payloads: dict[str, tuple[bytes, datetime]]
     sites: Mapping[str, Site]
+    configured: dict[str, Site]
+    """Those whose kubeconfigs are there now."""
     rights: dict[str, Right]
 
 
@@ -65,9 +69,13 @@ class SimulatedEngines(Engines):
         self._loop = loop
         self._network = servers.brokers.network
         self._simulated_log = SimulatedLog(servers.brokers.log, self._network)
+        self.fleet = Fleet(servers.configured, lambda: (dict(servers.configured), []))
+        self._simulated_clusters = Opened(self.fleet, lambda _, site: SimulatedCluster(site))
 
-    def cluster_names(self) -> list[str]:
-        return list(self._servers.sites)
+    async def make_topic_of(self, cluster: str) -> None:
+        log, partitions = self._servers.brokers.log, self.config.log.request_partitions
+        what = f"make the topic of {cluster}"
+        await self._network.change("log", what, lambda: log.add({requests_of(cluster): partitions}))
 
     async def log(self) -> EventLog:
         return self._simulated_log
@@ -89,12 +97,12 @@ class SimulatedEngines(Engines):
         return SimulatedPayloads(self._servers.payloads, self.machine.clock, self._network)
 
     async def templates(self) -> Templates:
-        return SimulatedTemplates(self.cluster_names())
+        return SimulatedTemplates(list(self._servers.sites))
 
     async def clusters(self) -> Mapping[str, Cluster]:
-        return {name: SimulatedCluster(site) for name, site in self._servers.sites.items()}
+        return self._simulated_clusters
 
-    async def leadership(self, cluster: str, work: str) -> Leadership:
+    def leadership(self, cluster: Cluster, work: str) -> Leadership:
         return SimulatedLeadership(
-            self._servers.rights.setdefault(f"{work} of {cluster}", Right()), self._loop
+            self._servers.rights.setdefault(f"{work} of {cluster.name}", Right()), self._loop
         )

@@ -31,6 +31,7 @@ NOW_AND_THEN = (
     "deaf member",  # a member of a group is given up although it goes on: a zombie
     "outage",  # a port is away for everybody
     "cluster away",
+    "cluster taken away",  # its kubeconfig, which comes back
     "cluster refuses",  # every Job, for a while: requests are parked
     "watch gap",  # a watch ends with 410
     "job deleted",  # by somebody else

@@ -133,7 +133,8 @@ class Group:
             for number in range(self._counts[topic])
         ]
         for nth, partition in enumerate(every):
-            given[nth % len(given)].append(partition) if given else None
+            takers = [at for at, member in enumerate(self.members) if partition.topic in member.topics]
+            given[takers[nth % len(takers)]].append(partition)
         for member, mine in zip(self.members, given, strict=True):
             member.generation = self.generation
             if member.joining and not member.joining.done():

@@ -100,9 +100,10 @@ class Installation:
 
         self.log = Broker(clock)
         clusters = ["east", "west"] if self.chance.one_in(3) else ["east"]
+        later = "west" if len(clusters) > 1 and self.chance.one_in(2) else ""
         self.topics = {
             RUNS: self.config.log.run_partitions,
-            **{requests_of(name): self.config.log.request_partitions for name in clusters},
+            **{requests_of(name): self.config.log.request_partitions for name in clusters if name != later},
             OBSERVATIONS: self.config.log.run_partitions,
             RESULTS: 1,
             DEAD_LETTERS: 1,
@@ -113,6 +114,10 @@ class Installation:
         self.http = Http(loop, chance.child("http"), faults, trace)
         self.http.serving = self._serving
         self.sites = {name: self._site(name, chance.child(name)) for name in clusters}
+        self.configured = {name: site for name, site in self.sites.items() if name != later}
+        """Whose kubeconfigs are there now."""
+        if later:  # it comes for the first time, and its topic has yet to be made
+            loop.in_world(self.chance.between(0.0, 9.0), self._add, later)
         self._servers = Servers(
             self.config,
             Brokers(self.log, self.groups, self.network, faults, chance.child("consumers")),
@@ -120,6 +125,7 @@ class Installation:
             ClaimsModel(),
             {},
             self.sites,
+            self.configured,
             {},
         )
         self.payloads = self._servers.payloads
@@ -133,6 +139,11 @@ class Installation:
         """A cluster that never comes back."""
         self.died: list[str] = []
         """Roles that ended of themselves, and by what: none ever should."""
+
+    def _add(self, cluster: str) -> None:
+        if cluster not in self.configured:
+            self.network.say(cluster, "has a kubeconfig")
+            self.configured[cluster] = self.sites[cluster]
 
     def _site(self, name: str, chance: Chance) -> Site:
         def now() -> Any:
@@ -167,6 +178,7 @@ class Installation:
             self._servers, machine(self.loop, process, self.chance.child("")), self.loop
         )
         role = Role(engines, lambda work: self._spawn(process, work))
+        role.spawn(engines.fleet.follow())
         for name, start in STREAMS.items():
             if name in roles:
                 await start(role)
@@ -226,6 +238,8 @@ class Installation:
         self.faults.on = False
         self.loop.looks = IDLE
         self.network.heal()
+        for cluster in self.sites:
+            self._add(cluster)
         for process in self.processes:
             self.go_on(process)
         for group in self.groups.all.values():

@@ -97,6 +97,9 @@ class Projections:
             key = each.cluster, each.identity
             self.heard[key] = max(each.at, self.heard.get(key, each.at))
 
+    def waited_for(self) -> dict[Partition, datetime | None]:
+        return {at: None if until == _NEVER else until for at, until in self.folded.items()}
+
     def watermark(self) -> datetime | None:
         watermark = min(self.folded.values(), default=_NEVER)
         return None if watermark == _NEVER else watermark
@@ -158,6 +161,9 @@ class SimulatedRunStore:
 
     async def advance(self, folded: Mapping[Partition, datetime]) -> None:
         await self._network.change("store", "", lambda: self._there.advance(folded))
+
+    async def folded(self) -> Mapping[Partition, datetime | None]:
+        return await self._read(self._there.waited_for)
 
     async def watermark(self) -> datetime | None:
         return await self._read(self._there.watermark)

@@ -26,6 +26,7 @@ class Weather:
             "deaf member": self._deafen,
             "outage": self._outage,
             "cluster away": self._cut_off_cluster,
+            "cluster taken away": self._take_away,
             "cluster refuses": self._refuse,
             "watch gap": self._break_watches,
             "job deleted": self._delete_job,
@@ -86,6 +87,16 @@ class Weather:
         site = self._chance.of([*self._installation.sites.values()])
         self._cut_off(f"cluster {site.model.name}")
         site.end_watches()
+
+    def _take_away(self) -> None:
+        """Each process notices both at its own next look."""
+        configured = self._installation.configured
+        if names := [*configured]:
+            name = self._chance.of(names)
+            seconds = self._chance.between(0.5, 8.0)
+            self._network.say(name, f"has no kubeconfig for {seconds:.1f} s")
+            site = configured.pop(name)
+            self._loop.in_world(seconds, configured.setdefault, name, site)
 
     def _refuse(self) -> None:
         site = self._chance.of([*self._installation.sites.values()])

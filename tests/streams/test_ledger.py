@@ -6,7 +6,8 @@ import pytest
 
 from nexus.domain.events import DeadLettered, RunRequeued, RunStarted, encode_event
 from nexus.domain.run import Stage
-from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RUNS, UnknownEvent, to_record
+from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RUNS, UnknownEvent, requests_of, to_record
+from nexus.ports import Partition
 from streams.ledger.ledger import Ledger
 from tests.streams.conftest import REQUESTS, TOPICS, run_id
 from tests.support.factories import after, cancelled, completed, fact, folded, job_created, run_observed
@@ -147,6 +148,30 @@ async def test_what_a_newer_release_wrote_stops_the_ledger(installation):
     for topic in (REQUESTS, RUNS):
         assert await installation.committed("ledger", topic) == [0] * TOPICS[topic]
     assert await installation.said(DEAD_LETTERS) == []
+
+
+async def test_a_cluster_that_comes_holds_up_no_watermark(installation):
+    """Nothing can have been accepted for it, and who waits for the watermark need not wait for its first record."""
+    ledger = installation.start_ledger()
+    await installation.queued(1)
+    await installation.caught_up()
+    await installation.stop(ledger)
+    before = await installation.store.watermark()
+    await installation.log.make(requests_of("new"), 2)
+    folding = Ledger(installation.store, installation.journal, installation.clock)
+    every = [Partition(REQUESTS, 0), Partition(requests_of("new"), 0), Partition(requests_of("new"), 1)]
+    await folding.assigned(every, every)
+    assert await installation.store.watermark() == before
+    assert every[1] in await installation.store.folded()
+
+
+async def test_what_lies_in_a_topic_already_has_to_be_folded_first(installation):
+    await installation.say(installation.request(1))
+    ledger = Ledger(installation.store, installation.journal, installation.clock)
+    every = [Partition(REQUESTS, number) for number in range(TOPICS[REQUESTS])]
+    await ledger.assigned(every, every)
+    assert await installation.store.watermark() is None
+    assert set(await installation.store.folded()) == set(every)
 
 
 async def test_an_inline_payload_is_kept_as_it_was_sent(installation):

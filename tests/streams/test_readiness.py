@@ -61,7 +61,6 @@ async def test_each_thing_that_is_away_is_named_with_its_roles_and_why(
     engines: Engines, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(readiness, "_TIMEOUT", 2.0)
-    monkeypatch.setattr(engines, "cluster_names", lambda: ["near", "far"])
     clusters = {"near": Broken("refused"), "far": Broken("", hangs=True)}
     for port, broken in (
         ("_clusters", clusters),
@@ -82,7 +81,6 @@ async def test_one_cluster_of_several_that_is_away_is_named_and_keeps_nobody_fro
 ):
     """A role that is being replaced must not wait for a cluster that is away."""
     here = (await engines.clusters())[engines.config.cluster.name]
-    monkeypatch.setattr(engines, "cluster_names", lambda: ["near", "far"])
     monkeypatch.setattr(engines, "_clusters", {"near": here, "far": Broken("refused")})
     unable = await Readiness(engines, ["scheduler"]).unable()
     assert unable == ([], ["scheduler cannot reach the cluster far: refused"])
@@ -93,7 +91,7 @@ async def test_the_log_is_asked_only_where_no_append_has_told(
 ):
     journal, log = await engines.journal("watcher"), await engines.log()
     ready = Readiness(engines, ["watcher"])
-    monkeypatch.setattr(engines, "cluster_names", list)
+    monkeypatch.setattr(engines, "_clusters", {})
     monkeypatch.setattr(log, "check", Broken("the disk is full").check)
     await journal.append([job_created()])
     assert await ready.unable() == ([], [])

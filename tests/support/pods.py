@@ -125,7 +125,7 @@ async def pod(there: Namespace, name: str, spec: Any, folder: Path, address: str
     folder.mkdir(parents=True)
     (folder / "root").mkdir()
     (folder / "tmp").mkdir()
-    server = URL(there.connection._access.host)
+    server = URL(await there.connection.host())
     environment = _IMAGE | {
         "NEXUS__HTTP__HOST": address,
         "HOSTNAME": name,
