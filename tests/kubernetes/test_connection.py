@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.services.pki import Authority
 from nexus.domain.errors import ConfigError, OutcomeUnknown, Unavailable
 from nexus.kubernetes.cluster import KubernetesCluster
 from nexus.kubernetes.connection import Connection, Load
@@ -27,6 +29,18 @@ def with_user(kubeconfig: Path, user: dict[str, Any], file: Path) -> Load:
     config["users"][0]["user"] = user
     file.write_text(yaml.safe_dump(config))
     return from_kubeconfig(file)
+
+
+def written(file: Path, cluster: dict[str, str]) -> Path:
+    """A kubeconfig with a token for that cluster."""
+    content = {
+        "clusters": [{"name": "eu", "cluster": cluster}],
+        "contexts": [{"name": "eu", "context": {"cluster": "eu", "user": "eu"}}],
+        "users": [{"name": "eu", "user": {"token": "a token"}}],
+        "current-context": "eu",
+    }
+    file.write_text(yaml.safe_dump(content))
+    return file
 
 
 def by_file(token: Path) -> dict[str, Any]:
@@ -208,13 +222,26 @@ async def test_the_environment_may_name_a_proxy(
             monkeypatch.delenv(each, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    file = tmp_path / "kubeconfig"
-    cluster = {"name": "eu", "cluster": {"server": "https://eu.example:6443"}}
-    context = {"name": "eu", "context": {"cluster": "eu", "user": "eu"}}
-    user = {"name": "eu", "user": {"token": "a token"}}
-    file.write_text(
-        yaml.safe_dump(
-            {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "eu"}
-        )
-    )
+    file = written(tmp_path / "kubeconfig", {"server": "https://eu.example:6443"})
     assert (await from_kubeconfig(file)()).proxy == proxy
+
+
+async def test_certificates_are_taken_that_kubectl_takes(tmp_path: Path) -> None:
+    """That of this authority says nothing of the use of its key, as EKS's does not: Python 3.13 is stricter by itself."""
+    authority = Authority(tmp_path / "pki")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("server", "/CN=server", "serverAuth", "IP:127.0.0.1"))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        host, port = server.sockets[0].getsockname()
+        file = tmp_path / "kubeconfig"
+        there = {"server": f"https://{host}:{port}", "certificate-authority": str(authority.certificate)}
+        connection = Connection("eu", from_kubeconfig(written(file, there)))
+        await connection.open()
+        assert (await connection.request("GET", "/version")).status == 200
+        await connection.close()
