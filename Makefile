@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 3
 TESTS = $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test check simulate services services-stop chaos bench lint pages clean
+.PHONY: help demo test check simulate services services-stop chaos bench image test-image lint pages clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,13 @@ chaos: $(INSTALLED) ## Kill everything on real servers under load for MINUTES, a
 
 bench: $(INSTALLED) ## Measure, and write docs/benchmarks.md
 	$(BIN)/python -m tests.bench
+
+image: $(INSTALLED) ## Build the image nexus:<version> by Docker, Podman or Buildah
+	$(BIN)/python -m infra.image
+
+test-image: $(INSTALLED) ## Build it, run the suites that need no server inside, then each role in it, on real servers
+	$(BIN)/python -m infra.image --tests
+	$(BIN)/python -m pytest tests/e2e/in_the_image.py
 
 lint: $(INSTALLED) ## Format the code, then check it
 	$(BIN)/ruff format
