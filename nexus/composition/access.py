@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,19 @@ from api.access.caller import Access
 from api.origins import is_loopback
 from nexus.access.authenticator import Authenticator
 from nexus.access.files import Followed, document
+from nexus.access.rulebook import Rulebook
 from nexus.access.static import StaticTokens, read_tokens
+from nexus.backoff import retry
 from nexus.composition.engines import Engines
 from nexus.config import Auth, Config
-from nexus.domain.access import EVERYTHING, Rules, Subject, read_rules
+from nexus.domain.access import Rule, Rules, Subject, read_rules
 from nexus.domain.errors import ConfigError
 from nexus.ports import TokenSource
 
 if TYPE_CHECKING:
     from nexus.access.jwt import Claims
     from nexus.access.keys import Keys
+    from nexus.kubernetes.access_rules import KubernetesRules
 
 __all__ = ["Gate", "check_mode"]
 
@@ -46,6 +49,7 @@ class Gate:
         self._engines = engines
         self._files: list[Followed[Any]] = []
         self._keys: list[Keys] = []
+        self._resources: KubernetesRules | None = None
 
     async def access(self, spawn: Spawn) -> Access:
         """Raises ConfigError for files that cannot be read, and where no source is named."""
@@ -60,12 +64,12 @@ class Gate:
                 "auth.mode is bearer, and no source of tokens is named: set auth.issuer, auth.service_accounts or "
                 "auth.tokens_file"
             )
-        rules = self._follow(auth.rules_file, _rules) if auth.rules_file else None
+        rules = await self._rulebook(auth, spawn)
         for file in self._files:
             spawn(file.follow())
         for keys in self._keys:
             spawn(keys.follow())
-        return Access(Authenticator(sources).subject, lambda: rules.value if rules else EVERYTHING)
+        return Access(Authenticator(sources).subject, rules)
 
     def remarks(self) -> list[str]:
         """What `/readyz` adds: that everybody is let in, and what is in force only as it was before."""
@@ -77,7 +81,9 @@ class Gate:
         keys = [
             f"the keys of {each.of} cannot be fetched: {each.problem}" for each in self._keys if each.problem
         ]
-        return [*filter(None, [self._open]), *files, *keys]
+        broken = self._resources.problems() if self._resources else []
+        rules = [f"a rule allows nothing, because it is broken: {each}" for each in broken]
+        return [*filter(None, [self._open]), *files, *keys, *rules]
 
     @property
     def _open(self) -> str:
@@ -96,6 +102,22 @@ class Gate:
         if auth.service_accounts:
             sources.append(await self._service_accounts(auth))
         return sources
+
+    async def _rulebook(self, auth: Auth, spawn: Spawn) -> Rulebook:
+        sources: list[Callable[[], Sequence[Rule]]] = []
+        if auth.rules_file:
+            file = self._follow(auth.rules_file, _rules)
+            sources.append(lambda: file.value.rules)
+        if auth.rule_resources:
+            from nexus.kubernetes.access_rules import KubernetesRules
+
+            connection = await self._engines.custom_resources()
+            resources = KubernetesRules(connection, self._engines.config.kubernetes.namespace)
+            await retry(resources.start, "rules_not_read")
+            spawn(resources.follow())
+            sources.append(resources.rules)
+            self._resources = resources
+        return Rulebook(sources)
 
     # The library of tokens, and those that reach who issues them, are loaded where they are needed.
 

@@ -395,7 +395,7 @@ class Engines:
             name, load = next(iter(self._shards.items()))
         if load is None:
             raise ConfigError(
-                "templates.source is 'kubernetes' or auth.service_accounts is set, and no cluster is configured: "
+                "templates.source is 'kubernetes' or auth takes service accounts or custom resources, and no cluster is configured: "
                 "set templates.in_cluster, templates.kubeconfig, kubernetes.kubeconfig or kubernetes.in_cluster"
             )
         if self._home is None:

@@ -63,7 +63,9 @@ class Auth(_Section, frozen=True):
     Has to be set where `http.host` is not the loopback.
     """
     rules_file: Path | None = None
-    """Who may do what (YAML), followed for changes; none: every subject may do everything."""
+    """Who may do what (YAML), followed for changes. Without it, and without `rule_resources`, every subject may do everything."""
+    rule_resources: bool = False
+    """Take rules from custom resources too (`NexusAccessRule`), those of `kubernetes.namespace` where templates are."""
     tokens_file: Path | None = None
     """Static tokens (YAML), as `nexus token` writes them, followed for changes; none: there are no static tokens."""
     issuer: str = ""

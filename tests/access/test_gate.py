@@ -71,7 +71,7 @@ async def test_on_the_loopback_nothing_is_said(tmp_path):
         ({"auth__tokens_file": "/nowhere/tokens.yaml"}, "/nowhere/tokens.yaml"),
         ({"auth__issuer": "http://issuer.example"}, "auth.issuer"),
         ({"auth__issuer": "https://issuer.example", "auth__ca_file": "/nowhere"}, "auth.ca_file"),
-        ({"auth__service_accounts": "true"}, "auth.service_accounts"),
+        ({"auth__service_accounts": "true"}, "service accounts"),
     ],
 )
 async def test_bearer_wants_a_source_that_can_be_used(tmp_path, given, named):

@@ -122,10 +122,6 @@ async def guarded(installation, tmp_path):
     await api.close()
 
 
-def test_every_operation_of_the_document_has_a_need():
-    assert [operation for operation in OPERATIONS if operation not in NEEDS] == []
-
-
 async def test_every_cell(guarded):
     runs = {algorithm: await guarded.submits(ADMIN, algorithm, tag="a") for algorithm in (MINE, OTHER)}
     found, expected = {}, {}

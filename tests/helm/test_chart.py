@@ -311,6 +311,7 @@ def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
     given = {
         "auth.mode": "bearer",
         "auth.serviceAccounts": "true",
+        "auth.ruleResources": "true",
         "auth.tokensSecretName": "nexus-tokens",
         "auth.rules[0].name": "team",
         "auth.rules[0].subjects[0]": "token:ci",
@@ -322,7 +323,7 @@ def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
         auth = configured(pod).auth
         assert (auth.mode, auth.issuer) == ("bearer", "https://issuer.example.com")
         asked = role in {"api", "receiver"}
-        assert auth.service_accounts is asked
+        assert auth.service_accounts is auth.rule_resources is asked
         files = {str(file).rpartition("/")[2] for file in (auth.rules_file, auth.tokens_file) if file}
         assert files == ({"rules.yaml", "tokens.yaml"} if asked else set())
         mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nexus.domain.access.overrides import Override, asked, fixed
-from nexus.domain.access.rules import EVERYTHING, Decision, Rule, Rules, Verb, read_rules
+from nexus.domain.access.rules import EVERYTHING, Decision, Rule, Rules, Verb, read_rule, read_rules
 from nexus.domain.access.subject import (
     ALGORITHMS,
     ANYBODY,
@@ -29,6 +29,7 @@ __all__ = [
     "asked",
     "fixed",
     "group",
+    "read_rule",
     "read_rules",
     "service_account",
     "token_holder",

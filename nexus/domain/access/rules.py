@@ -13,7 +13,7 @@ from nexus.domain.access.overrides import Override
 from nexus.domain.access.subject import Subject
 from nexus.domain.errors import InvalidInput
 
-__all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "read_rules"]
+__all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "read_rule", "read_rules"]
 
 _ANY = "*"
 _REMEMBERED = 10_000
@@ -111,15 +111,32 @@ def read_rules(document: object, field: str) -> Rules:
         at = f"{field}.rules[{number}]"
         if not rule.name or rule.name in {other.name for other in rules[:number]}:
             raise InvalidInput(f"{at}.name", f"{rule.name!r} must be a name that no other rule has")
-        if unknown := set(rule.verbs).difference(Verb, {_ANY}):
-            raise InvalidInput(f"{at}.verbs", f"{_listed(unknown)}: the verbs are {', '.join(Verb)}, and *")
-        if untyped := {each for each in rule.subjects if ":" not in each and each != _ANY}:
-            raise InvalidInput(
-                f"{at}.subjects",
-                f"{_listed(untyped)}: say of which kind, such as user:alice, serviceaccount:etl/worker, token:ci "
-                "or group:routing",
-            )
+        _check(rule, at)
     return Rules(rules)
+
+
+def read_rule(name: str, spec: object) -> Rule:
+    """Read the rule that a custom resource of that name describes. Raises InvalidInput that names the member."""
+    if not isinstance(spec, dict):
+        raise InvalidInput("spec", "is no object")
+    try:
+        rule = msgspec.convert({**spec, "name": name}, Rule)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        raise InvalidInput("spec" + path.rstrip("`"), problem) from None
+    _check(rule, "spec")
+    return rule
+
+
+def _check(rule: Rule, at: str) -> None:
+    if unknown := set(rule.verbs).difference(Verb, {_ANY}):
+        raise InvalidInput(f"{at}.verbs", f"{_listed(unknown)}: the verbs are {', '.join(Verb)}, and *")
+    if untyped := {each for each in rule.subjects if ":" not in each and each != _ANY}:
+        raise InvalidInput(
+            f"{at}.subjects",
+            f"{_listed(untyped)}: say of which kind, such as user:alice, serviceaccount:etl/worker, token:ci "
+            "or group:routing",
+        )
 
 
 def _matches(patterns: Iterable[str], name: str) -> bool:

@@ -30,6 +30,9 @@
 {{- if $root.Values.auth.tokensSecretName -}}
 {{- $_ := set $variables "NEXUS__AUTH__TOKENS_FILE" "/app/config/auth/tokens.yaml" -}}
 {{- end -}}
+{{- if $root.Values.auth.ruleResources -}}
+{{- $_ := set $variables "NEXUS__AUTH__RULE_RESOURCES" "true" -}}
+{{- end -}}
 {{- if $root.Values.auth.serviceAccounts -}}
 {{- $_ := set $variables "NEXUS__AUTH__SERVICE_ACCOUNTS" "true" -}}
 {{- end -}}

@@ -5,6 +5,9 @@
 {{- if has .role (list "api" "receiver" "scheduler") }}
 {{ include "nexus.rules.templates" . }}
 {{- end }}
+{{- if and .root.Values.auth.ruleResources (has .role (list "api" "receiver")) }}
+{{ include "nexus.rules.access" . }}
+{{- end }}
 {{- if and $local (eq .role "api") }}
 {{ include "nexus.rules.watching" . }}
 {{- end }}
@@ -27,6 +30,12 @@
 {{- define "nexus.rules.templates" -}}
 - apiGroups: [science.sneaksanddata.com]
   resources: [nexusalgorithmtemplates, nexusalgorithmworkgroups]
+  verbs: [list, watch]
+{{- end }}
+
+{{- define "nexus.rules.access" -}}
+- apiGroups: [science.sneaksanddata.com]
+  resources: [nexusaccessrules]
   verbs: [list, watch]
 {{- end }}
 
