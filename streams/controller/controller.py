@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 
 import structlog
@@ -16,6 +16,7 @@ from nexus.domain.sync.standing import Standing
 from nexus.domain.sync.status import Notice, initial, is_done_with, notices, status
 from nexus.ports import ObjectChange, Objects
 from streams.controller.following import Following, is_news
+from streams.controller.metrics import Figures, shown
 from streams.controller.queue import Queue
 from streams.controller.shard import Ground, Shard
 from streams.processor import Clock
@@ -64,11 +65,18 @@ class Controller:
         self._identities[await retry(self._home.identity)] = self._home.name
         self._begun.set()
         following = Following(self._home, self._interval, listed=self._listed, changed=self._changed)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(following.run())
-            group.create_task(self._queue.run())
-            for name, opens in self._at_start.items():
-                group.create_task(self.sync(name, opens))
+        with shown(self):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(following.run())
+                group.create_task(self._queue.run())
+                for name, opens in self._at_start.items():
+                    group.create_task(self.sync(name, opens))
+
+    def figures(self) -> Iterator[Figures]:
+        """Of the cluster of the sources, which has no copies, and of each shard."""
+        yield Figures(self._home.name, self._queue.waiting, self._queue.failing, 0, unreachable=False)
+        for shard in self._shards.values():
+            yield shard.figures()
 
     async def sync(self, name: str, opens: Callable[[], Awaitable[Objects]]) -> None:
         """Keep a shard up to date beside those from the start, until cancelled: then it is not asked any more."""

@@ -44,6 +44,16 @@ class Queue:
         """Whether one of them is being worked on, or waits for its turn."""
         return any(key in self._working or key in self._waiting for key in keys)
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn, or are worked on."""
+        return len(self._waiting.keys() | self._working)
+
+    @property
+    def failing(self) -> int:
+        """How many failed when they were worked on last."""
+        return len(self._attempts)
+
     async def run(self) -> None:
         """Until cancelled."""
         try:

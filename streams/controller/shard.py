@@ -16,6 +16,7 @@ from nexus.domain.sync.source import Source
 from nexus.domain.sync.standing import LACKS_KINDS, SEEN_TWICE, UNREACHABLE, Standing, standing
 from nexus.ports import ObjectChange, Objects
 from streams.controller.following import Following, is_news
+from streams.controller.metrics import WRITES, Figures
 from streams.controller.queue import Queue
 
 __all__ = ["Ground", "Shard"]
@@ -89,6 +90,11 @@ class Shard:
         if self._here.objects[key].deleting and self._queue.is_busy(key, *self._here.references(key)):
             return None
         return standing(key, self._sight, self._failures)
+
+    def figures(self) -> Figures:
+        there = 0 if self._unlisted else len(copies(self._sight))
+        unreachable = self._problem is not None
+        return Figures(self.name, self._queue.waiting, self._queue.failing, there, unreachable)
 
     @property
     def queue(self) -> Queue:
@@ -169,11 +175,13 @@ class Shard:
             _log.warning(
                 "copy_not_written", cluster=self.name, kind=key.kind, object=key.name, problem=str(error)
             )
+            WRITES.labels(self.name, "failed").inc()
             self._failures[key] = str(error)
             self._tell({key})
             return False
         self._failures.pop(key, None)
         if done:
+            WRITES.labels(self.name, "done").inc()
             self._touched(key, before)
         return done
 

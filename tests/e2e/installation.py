@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -190,10 +190,11 @@ async def jobs_of(kubeconfig: Path, namespace: str) -> set[str]:
 
 
 class Algorithms:
-    """Plays the algorithms: reports a result for each pod that runs, again until it was heard."""
+    """Plays the algorithms: reports a result for each pod that runs, again until it was heard; but for the `silent` ones."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, silent: Container[str] = ()) -> None:
         self._installation = installation
+        self._silent = silent
         self.reported: set[str] = set()
         self.pods: dict[str, set[str]] = {}
         """The uids of each run's Jobs, as its pods name them."""
@@ -220,9 +221,11 @@ class Algorithms:
         labels = pod.metadata.labels
         run = labels["batch.kubernetes.io/job-name"]
         self.pods.setdefault(run, set()).add(labels["batch.kubernetes.io/controller-uid"])
+        algorithm = labels["science.sneaksanddata.com/algorithm-template-name"]
+        if algorithm in self._silent:
+            return
         if pod.status.phase in {"Running", "Succeeded"} and run not in self.reported:
             self.reported.add(run)
-            algorithm = labels["science.sneaksanddata.com/algorithm-template-name"]
             reports.create_task(self._report(algorithm, run))
 
     async def _report(self, algorithm: str, run: str) -> None:

@@ -17,6 +17,7 @@ from nexus.kubernetes.connection import Answer, Connection, Method
 from nexus.kubernetes.lease import Lease
 from nexus.kubernetes.objects import KubernetesObjects
 from nexus.kubernetes.templates import KubernetesTemplates
+from nexus.ports import Listed
 from tests.contract.clusters import manifest
 
 __all__ = ["ACTS", "Act", "Asked", "Noted"]
@@ -105,6 +106,12 @@ async def watching(act: Act) -> None:
     await _until_watched(all_of_it(), act, "jobs", "pods")
 
 
+async def listing(act: Act) -> None:
+    """What would be swept up, and what is."""
+    async with aclosing(_cluster(act).watch()) as changes:
+        assert isinstance(await anext(changes), Listed)
+
+
 async def identity(act: Act) -> None:
     await _cluster(act).identity()
 
@@ -185,11 +192,11 @@ _SPEC = {
     "workgroupRef": {"name": "wg", "group": "science.sneaksanddata.com/v1", "kind": WORKGROUP},
 }
 _PLACES = [identity, placing]
-_SUPERVISES = [identity, watching, supervising]
+_SUPERVISES = [identity, listing, supervising]
 _WATCHES = [identity, watching, leading]
 
 ACTS: dict[tuple[str, str], Iterable[Callable[[Act], Awaitable[None]]]] = {
-    ("single", "api"): [templates, watching],
+    ("single", "api"): [templates, listing],
     ("single", "receiver"): [templates],
     ("single", "scheduler"): [*_PLACES, templates],
     ("single", "ledger"): [],
@@ -202,7 +209,7 @@ ACTS: dict[tuple[str, str], Iterable[Callable[[Act], Awaitable[None]]]] = {
     ("shard", "receiver"): [templates],
     ("shard", "watcher"): _WATCHES,
     ("shard", "supervisor"): _SUPERVISES,
-    ("shard", "remote-scheduler"): [*_PLACES, watching],
+    ("shard", "remote-scheduler"): [*_PLACES, listing],
     ("shard", "remote-controller"): [identity, synced],
 }
 """By mode and role."""

@@ -29,22 +29,18 @@ class Release:
         mode: str,
         values: Mapping[str, str] | None = None,
         *,
-        name: str = RELEASE,
         namespace: str = "",
-        enforced: str = "restricted",
     ) -> None:
         self.helm = helm
         self.kubeconfig = kubeconfig
         self.values = values or SHAPES[mode]
-        self._enforced = enforced
         self.mode = mode
-        self.name = name
         self.namespace = namespace or f"test-{mode}-{uuid.uuid4().hex[:8]}"
         self.said = ""
 
     def make_namespace(self) -> None:
         self.kubectl("create", "namespace", self.namespace)
-        self.kubectl("label", "namespace", self.namespace, f"{_ENFORCED}={self._enforced}")
+        self.kubectl("label", "namespace", self.namespace, f"{_ENFORCED}=restricted")
 
     def install(self) -> None:
         self.said = self.run("install", "--wait", "--timeout", "3m")
@@ -55,7 +51,7 @@ class Release:
     def run(self, action: str, *flags: str) -> str:
         return self.helm.must(
             action,
-            self.name,
+            RELEASE,
             CHART,
             "--namespace",
             self.namespace,
@@ -66,7 +62,7 @@ class Release:
 
     def rendered(self) -> list[Any]:
         """What Helm rendered for this namespace."""
-        return self.helm.template(self.values, self.namespace, self.name)
+        return self.helm.template(self.values, self.namespace, RELEASE)
 
     def there(self) -> Mapping[str, tuple[str, Any]]:
         """The version of each object; of one whose status moves on, that of what is wanted of it."""
@@ -87,7 +83,7 @@ class Release:
     def remove(self) -> None:
         self.helm.must(
             "uninstall",
-            self.name,
+            RELEASE,
             "--namespace",
             self.namespace,
             "--ignore-not-found",

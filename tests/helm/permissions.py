@@ -18,8 +18,8 @@ COMMITTED = Path(__file__).parents[2] / "docs/permissions.md"
 _HEAD = """\
 # What each service account may do
 
-Written by `python -m tests.helm.permissions` from the charts. A test holds it against what the roles ask of an API
-server: every line is needed, and everything else is refused.
+Written by `python -m tests.helm.permissions` from the charts. Tests hold it against the audit logs of API servers that
+an installation works with: every line is used, and everything else is refused.
 
 Where nothing is said of a namespace, it is that of the Jobs and custom resources. Every account that deals with a
 cluster may also read the namespace `kube-system` itself, and nothing in it: its uid is what a cluster is known by.

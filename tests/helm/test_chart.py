@@ -13,6 +13,7 @@ import yaml
 from prometheus_client.metrics_core import Metric
 
 import api.observability
+import streams.controller.metrics
 import streams.drivers.faust_metrics
 from nexus import __version__
 from nexus.composition.engines import Engines
@@ -177,6 +178,13 @@ def test_the_processes_of_a_shard_serve_it_alone(helm: Helm):
         assert config.kubernetes.in_cluster
 
 
+def test_a_shard_knows_no_cluster_but_its_own(helm: Helm):
+    """Nor is any kubeconfig mounted beside its Jobs."""
+    for role, spec in pods(helm.template(SHAPES["shard"])).items():
+        assert [volume["name"] for volume in spec["volumes"]] == ["tmp"], role
+        assert "kubeconfig" not in yaml.safe_dump(spec).lower()
+
+
 def test_the_scaler_may_need_to_be_let_in(helm: Helm):
     documents = helm.template(QUICKSTART | EVERYTHING | {"kedaAuthentication": "kafka"})
     triggers = [
@@ -251,6 +259,7 @@ def test_everything_bears_one_version(helm: Helm):
 
 def test_alerts_and_dashboard_ask_for_metrics_that_there_are(helm: Helm):
     assert api.observability
+    assert streams.controller.metrics
     assert streams.drivers.faust_metrics
     known = {"up"} | {name for metric in prometheus_client.REGISTRY.collect() for name in _series(metric)}
     documents = helm.template(QUICKSTART | EVERYTHING)

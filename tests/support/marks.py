@@ -15,6 +15,7 @@ _SLOW = {"chaos", "e2e", "helm"}
 """Folders whose tests start processes of Nexus."""
 _TOGETHER = (
     "own_servers",
+    "fleet",
     "there",
     "lone_broker",
     "secure_kafka_server",

@@ -38,6 +38,7 @@ __all__ = [
     "S3Server",
     "cassandra_schema",
     "cassandra_server",
+    "etcd",
     "helm",
     "kafka_server",
     "kubernetes_process",
@@ -53,6 +54,7 @@ FIXTURES = frozenset(
         "beside",
         "cassandra_schema",
         "cassandra_server",
+        "etcd",
         "helm",
         "kafka_server",
         "kubernetes_process",
@@ -135,11 +137,18 @@ def kubernetes_process(pytestconfig: pytest.Config) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def etcd(pytestconfig: pytest.Config) -> Iterator[Kubernetes]:
+    """What clusters of a test are beside."""
+    with _process(Kubernetes, pytestconfig) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def shard_servers(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    etcd: Kubernetes, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ClusterBeside, ...]]:
     """Three clusters, each with an API server of its own, and without controllers: nothing but what a client does happens."""
-    with _process(Kubernetes, pytestconfig) as etcd, ExitStack() as stack:
+    with ExitStack() as stack:
         servers = [ClusterBeside(etcd, tmp_path_factory.mktemp("cluster")) for _ in range(3)]
         for server in servers:
             stack.callback(server.remove)

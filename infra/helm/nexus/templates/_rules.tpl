@@ -9,7 +9,7 @@
 {{ include "nexus.rules.access" . }}
 {{- end }}
 {{- if and $local (eq .role "api") }}
-{{ include "nexus.rules.watching" . }}
+{{ include "nexus.rules.listing" . }}
 {{- end }}
 {{- if and $local (eq .role "scheduler") }}
 {{ include "nexus.rules.placing" . }}
@@ -39,6 +39,16 @@
   verbs: [list, watch]
 {{- end }}
 
+{{/* For what would be swept up. */}}
+{{- define "nexus.rules.listing" -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+{{- end }}
+
 {{- define "nexus.rules.watching" -}}
 - apiGroups: [batch]
   resources: [jobs]
@@ -57,10 +67,10 @@
 {{- define "nexus.rules.supervising" -}}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch, deletecollection]
+  verbs: [list, deletecollection]
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
@@ -108,8 +118,8 @@
 {{- define "nexus.rules.remote" -}}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [create, get, list, watch]
+  verbs: [create, get, list]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list]
 {{- end }}
