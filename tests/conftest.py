@@ -7,6 +7,10 @@ import os
 import pytest
 from hypothesis import settings
 
+# Servers of tests live for minutes: what they would spend on compiling and collecting thoroughly never pays.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+os.environ.setdefault("GOGC", "300")
+
 pytest_plugins = ["tests.support.servers", "tests.support.own_servers", "tests.support.marks"]
 
 # No deadlines: how long one example takes says more about the machine than about the code.
