@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 3
 TESTS = $(BIN)/python -m pytest -n $(WORKERS)
 
+# Tests start hundreds of processes: what they import is compiled once, whatever the machine is used to.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test check simulate services services-stop chaos bench image test-image lint pages clean
 
 help: ## What can be made

@@ -11,7 +11,7 @@ from api.contract.ranges import select
 from nexus.domain.payload import payload_key
 
 SMALL = b'{"n": 9007199254740993, "text": "abc"}'
-LARGE = b'{"text": "' + bytes(random.Random(1).choices(b"abcdefgh", k=20_000_000)) + b'"}'
+LARGE = b'{"text": "' + random.Random(1).randbytes(10_000_000).hex().encode() + b'"}'
 
 
 @pytest.fixture(params=["inline", "stored", "in pieces"])
