@@ -24,7 +24,7 @@ from tests.helm.played import Installed, Playing, Servers, Site, algorithm, work
 from tests.support.helm import Helm
 from tests.support.kube import Namespace, install_kinds
 
-__all__ = ["Fleet", "algorithms_of", "installed_fleet"]
+__all__ = ["Fleet", "algorithms_of", "further_shard", "installed_fleet"]
 
 _OF_CONTROLLER = {
     "controller.shardsConfigSecretName": "nexus-controller-shards",
@@ -58,13 +58,18 @@ class Fleet(NamedTuple):
     """Of each shard, and of `single`."""
     servers: Servers
 
+    async def mount(self, shards: Mapping[str, Installed]) -> None:
+        """Have kubeconfigs of these shards in the Secrets, and in the pods that they are mounted in."""
+        await _make_kubeconfigs(self.home, shards)
+        await self.controller.mount()
+
     @property
     def audited(self) -> Mapping[str, ClusterBeside]:
         return {"home": self.home.server} | {name: each.site.server for name, each in self.shards.items()}
 
 
 @asynccontextmanager
-async def _site(server: ClusterBeside, name: str, helm: Helm) -> AsyncIterator[Site]:
+async def _site(server: Kubernetes, name: str, helm: Helm) -> AsyncIterator[Site]:
     connection = Connection("admin", from_kubeconfig(server.kubeconfig))
     await connection.open()
     there = Namespace(connection, name)
@@ -87,6 +92,34 @@ async def _servers(etcd: Kubernetes, folder: Path) -> AsyncIterator[Sequence[Clu
     finally:
         for server in servers:
             server.remove()
+
+
+async def _make_kubeconfigs(home: Site, shards: Mapping[str, Installed]) -> None:
+    for account, secret in (("scheduler", "nexus-workers"), ("controller", "nexus-controller-shards")):
+        kubeconfigs = {
+            name: await one.site.kubeconfig_of(f"remote-{account}") for name, one in shards.items()
+        }
+        await home.make_secret(secret, kubeconfigs)
+
+
+@asynccontextmanager
+async def further_shard(
+    fleet: Fleet, beside: Kubernetes, helm: Helm, folder: Path, name: str
+) -> AsyncIterator[Installed]:
+    """On another API server. What algorithms there report goes to any receiver, so that it has none of its own."""
+    servers = fleet.servers
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(_site(beside, fleet.home.there.name, helm))
+        for secret, entries in servers.secrets.items():
+            await site.make_secret(secret, entries)
+        own = {"config.cluster.name": name, "receiver.enabled": "false"}
+        shard = servers.planned(site, helm, "shard", folder, **own)
+        stack.push_async_callback(asyncio.to_thread, shard.release.remove)
+        await _install(shard)
+        stack.push_async_callback(shard.close)
+        await shard.start()
+        await shard.until_ready()
+        yield shard
 
 
 async def _install(*planned: Installed) -> None:
@@ -119,11 +152,7 @@ async def installed_fleet(
         }
         single = servers.planned(beside, helm, "single", folder / "single")
         await _install(*shards.values(), single)
-        for account, secret in (("scheduler", "nexus-workers"), ("controller", "nexus-controller-shards")):
-            kubeconfigs = {
-                name: await one.site.kubeconfig_of(f"remote-{account}") for name, one in shards.items()
-            }
-            await home.make_secret(secret, kubeconfigs)
+        await _make_kubeconfigs(home, shards)
         controller = servers.planned(home, helm, "controller", folder / "controller", **_OF_CONTROLLER)
         await _install(controller)
         for site, clusters in ((home, list(shards)), (beside, ["standalone"])):

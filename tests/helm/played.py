@@ -15,7 +15,7 @@ import yaml
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from infra.services.kubernetes.beside import ClusterBeside
+from infra.services import Kubernetes
 from nexus.config import Cassandra
 from tests.e2e.client import NexusClient
 from tests.e2e.installation import make_bucket
@@ -23,7 +23,7 @@ from tests.helm.installed import Release
 from tests.support.cassandra import drop_keyspace
 from tests.support.helm import QUICKSTART, Helm, container, pods
 from tests.support.kube import Namespace
-from tests.support.pods import Pod, pod
+from tests.support.pods import Pod, mounts, pod
 from tests.support.servers import S3Server
 
 __all__ = ["BUCKET", "Installed", "Playing", "Servers", "Site", "algorithm", "workgroup"]
@@ -144,7 +144,7 @@ class Servers(NamedTuple):
 class Site:
     """A namespace of a cluster, as its administrator sees it, and the pods that are played there."""
 
-    def __init__(self, server: ClusterBeside, there: Namespace, helm: Helm) -> None:
+    def __init__(self, server: Kubernetes, there: Namespace, helm: Helm) -> None:
         self.server = server
         self.there = there
         self._helm = helm
@@ -154,7 +154,8 @@ class Site:
 
     async def make_secret(self, name: str, entries: Mapping[str, str]) -> None:
         """Or change it."""
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(entries)}
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in entries.items()}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
         path = f"/api/v1/namespaces/{{}}/secrets/{name}?fieldManager=tests&force=true"
         await self.there.call("PATCH", path, body, "apply-patch+yaml")
 
@@ -228,6 +229,11 @@ class Installed:
         yield
         assert await asyncio.to_thread(old.stop) == 0, old.said()
         await old.close()
+
+    async def mount(self) -> None:
+        """What the kubelet does a while after a mounted Secret has changed."""
+        for role, one in self.pods.items():
+            await mounts(self.site.there, self.specs[role], one.folder)
 
     async def close(self) -> None:
         for one in self.pods.values():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +17,7 @@ from infra.services import Kubernetes
 from tests.e2e.client import NexusClient
 from tests.helm.accounts import Asked
 from tests.helm.audit import heard
-from tests.helm.fleet import Fleet, installed_fleet
+from tests.helm.fleet import Fleet, algorithms_of, further_shard, installed_fleet
 from tests.helm.permissions import grants
 from tests.helm.played import Installed, Servers, algorithm, workgroup
 from tests.support.helm import Helm
@@ -24,6 +26,8 @@ from tests.support.servers import S3Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+UPGRADED = ("ledger", "supervisor", "watcher", "scheduler", "receiver", "api")
+"""Readers before writers."""
 RUNS = int(os.environ.get("NEXUS_TEST_RUNS", "200"))
 ON_A_SHARD = 10
 TEMPLATES = f"{RESOURCES}/nexusalgorithmtemplates"
@@ -108,11 +112,7 @@ async def test_a_template_of_kubectl_runs_on_its_shard(fleet: Fleet) -> None:
     await asyncio.to_thread(home.kubectl, "delete", "nat/fresh")
     assert await _gone(eu, f"{TEMPLATES}/fresh")
 
-    async def refused() -> str | None:
-        answer = await fleet.api.http.post("/algorithm/v1/run/fresh", json={"algorithmParameters": {}})
-        return answer.text if answer.status_code == 400 else None
-
-    assert "No valid configuration found for: fresh" in await NexusClient.until(refused)
+    assert "No valid configuration found for: fresh" in await _refused(fleet.api, "fresh")
 
 
 async def test_one_shard_is_away_and_the_other_undisturbed(fleet: Fleet) -> None:
@@ -136,9 +136,17 @@ async def test_one_shard_is_away_and_the_other_undisturbed(fleet: Fleet) -> None
     assert (await api.ended(held))["stage"] == "COMPLETED"
 
 
-async def test_runs_go_through_one_cluster(fleet: Fleet) -> None:
-    """By upstream's quickstart; each role has the rights, variables and files of its pod, and no others."""
-    api = fleet.single_api
+async def test_runs_go_through_while_one_cluster_is_upgraded(fleet: Fleet) -> None:
+    """Role by role under load; for a while the old one and the new one work side by side.
+
+    Each role has the rights, variables and files of its pod, and no others.
+    """
+    single, api = fleet.single, fleet.single_api
+    before = single.specs["api"]
+    single.release.values |= {"extraEnv[0].name": "RELEASE", "extraEnv[0].value": "new"}
+    await asyncio.to_thread(single.release.run, "upgrade", "--no-hooks")
+    assert single.specs["api"] != before
+    await single.run_hooks()
     large = {"pad": "x" * 100_000}
     at_once = asyncio.Semaphore(16)
 
@@ -146,8 +154,43 @@ async def test_runs_go_through_one_cluster(fleet: Fleet) -> None:
         async with at_once:
             return await api.submit("brief-standalone", large if number % 20 == 0 else {"number": number})
 
-    runs = await asyncio.gather(*map(submitted, range(RUNS)))
+    runs: list[str] = []
+    for role in UPGRADED:
+        load = asyncio.gather(*map(submitted, range(RUNS // len(UPGRADED))))
+        async with single.replaced(role):
+            runs += await load
+            if role == "api":
+                await api.http.aclose()
+                api.http = httpx.AsyncClient(base_url=single.pods["api"].url, timeout=30)
     await _went_well(fleet, runs)
+
+
+async def test_a_third_shard_comes_and_one_goes(
+    fleet: Fleet, etcd: Kubernetes, helm: Helm, tmp_path: Path
+) -> None:
+    """Without a restart, by what is in the Secrets of kubeconfigs; a run elsewhere goes on."""
+    api = fleet.api
+    held = await api.submit("held-eu")
+    await api.reached(held, "running", 120)
+    async with further_shard(fleet, etcd, helm, tmp_path, "ap") as ap:
+        await fleet.mount({**fleet.shards, "ap": ap})
+        given = algorithms_of("ap")
+        await asyncio.to_thread(fleet.home.kubectl, "apply", "-f", "-", given=given)
+        run = await _accepted(api, "held-ap")
+        await api.reached(run, "running", 120)
+        await _report(fleet.shards["eu"], "held-ap", run)
+        assert (await api.ended(run, 120))["stage"] == "COMPLETED"
+        await asyncio.to_thread(fleet.home.kubectl, "wait", "nat/held-ap", "--for=condition=Ready")
+        assert await ap.site.there.call("GET", f"{TEMPLATES}/held-ap")
+
+        await fleet.mount({"eu": fleet.shards["eu"], "ap": ap})
+        assert "Its cluster 'us' is not configured." in await _refused(api, "brief-us")
+        assert (await api.ended(await api.submit("brief-eu"), 120))["stage"] == "COMPLETED"
+        assert (await api.run(held))["state"] == "running"
+        await fleet.mount(fleet.shards)
+    await api.ended(await _accepted(api, "brief-us"), 120)
+    await _report(fleet.shards["eu"], "held-eu", held)
+    assert (await api.ended(held))["stage"] == "COMPLETED"
 
 
 async def test_every_right_is_used_and_nothing_else_is_asked_for(fleet: Fleet) -> None:
@@ -244,15 +287,30 @@ async def _report(installed: Installed, name: str, run: str) -> None:
     assert answer.status_code == 202, answer.text
 
 
-async def _job_with(fleet: Fleet, image: str) -> tuple[str, Any]:
-    """Submit until the API has heard of this image; gives the run, and the container of its Job."""
+async def _accepted(api: NexusClient, name: str) -> str:
+    """Submit until the API has heard that it may be; gives the run."""
 
     async def submitted() -> str | None:
-        answer = await fleet.api.http.post("/algorithm/v1/run/fresh", json={"algorithmParameters": {}})
+        answer = await api.http.post(f"/algorithm/v1/run/{name}", json={"algorithmParameters": {}})
         return answer.json()["requestId"] if answer.status_code == 202 else None
 
+    return await NexusClient.until(submitted, 120, 0.2)
+
+
+async def _refused(api: NexusClient, name: str) -> str:
+    """Submit until the API has heard that it may not be; gives the answer."""
+
+    async def refused() -> str | None:
+        answer = await api.http.post(f"/algorithm/v1/run/{name}", json={"algorithmParameters": {}})
+        return answer.text if answer.status_code == 400 else None
+
+    return await NexusClient.until(refused, 120, 0.2)
+
+
+async def _job_with(fleet: Fleet, image: str) -> tuple[str, Any]:
+    """Submit until the API has heard of this image; gives the run, and the container of its Job."""
     while True:
-        run = await NexusClient.until(submitted)
+        run = await _accepted(fleet.api, "fresh")
         await fleet.api.reached(run, "running", 120)
         job = await fleet.shards["eu"].site.there.call("GET", f"/apis/batch/v1/namespaces/{{}}/jobs/{run}")
         [only] = job["spec"]["template"]["spec"]["containers"]

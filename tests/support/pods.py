@@ -22,7 +22,7 @@ from yarl import URL
 
 from tests.support.kube import Namespace
 
-__all__ = ["Pod", "pod"]
+__all__ = ["Pod", "mounts", "pod"]
 
 _ROOT = Path(__file__).parents[2]
 _ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount"  # /var/run is a link to /run
@@ -137,11 +137,11 @@ async def pod(there: Namespace, name: str, spec: Any, folder: Path, address: str
         environment |= await _secret(there, source["secretRef"]["name"])
     for entry in container["env"]:
         environment[entry["name"]] = await _value(there, entry)
-    mounts = await _mounts(there, spec, container, folder)
+    places = await mounts(there, spec, folder)
     if spec.get("automountServiceAccountToken", True):
         await _account(there, spec.get("serviceAccountName", "default"), folder)
-        mounts.append(_ACCOUNT)
-    (folder / "mounts").write_text("\n".join(mounts))
+        places.append(_ACCOUNT)
+    (folder / "mounts").write_text("\n".join(places))
     writable = "no" if container["securityContext"]["readOnlyRootFilesystem"] else "yes"
     command = [
         *_unshare(),
@@ -181,8 +181,12 @@ async def _value(there: Namespace, entry: Any) -> str:
     return (await _secret(there, asked["name"]))[asked["key"]]
 
 
-async def _mounts(there: Namespace, spec: Any, container: Any, folder: Path) -> list[str]:
-    """Where files are; only Secrets that are projected, and empty folders, are used by the chart."""
+async def mounts(there: Namespace, spec: Any, folder: Path) -> list[str]:
+    """Where files are, which are made, or brought up to date.
+
+    Only Secrets that are projected, and empty folders, are used by the chart.
+    """
+    [container] = spec["containers"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     places = []
     for mount in container["volumeMounts"]:
@@ -191,11 +195,18 @@ async def _mounts(there: Namespace, spec: Any, container: Any, folder: Path) -> 
             assert "emptyDir" in volume
             continue
         files = folder / "files" / mount["mountPath"].strip("/")
-        files.mkdir(parents=True)
+        files.mkdir(parents=True, exist_ok=True)
+        entries: dict[str, bytes] = {}
         for source in volume["projected"]["sources"]:
             found = await there.call("GET", f"/api/v1/namespaces/{{}}/secrets/{source['secret']['name']}")
-            for key, value in (found or {"data": {}})["data"].items():
-                (files / key).write_bytes(base64.b64decode(value))
+            given = (found or {}).get("data", {})
+            entries |= {key: base64.b64decode(value) for key, value in given.items()}
+        for key, content in entries.items():
+            (folder / "fresh").write_bytes(content)
+            (folder / "fresh").rename(files / key)
+        for file in files.iterdir():
+            if file.name not in entries:
+                file.unlink()
         places.append(mount["mountPath"])
     return places
 
