@@ -26,6 +26,7 @@ from api.openapi import openapi_routes
 from api.origins import Origins
 from api.own.access import access_routes
 from api.own.runs import run_routes
+from api.parameters import provided_capability
 from api.paths import as_sent, decoded_parameters
 from api.problems import handle_error, handle_http_error, handle_nexus_error
 from nexus import __version__
@@ -77,6 +78,7 @@ def create_litestar(
             "context": Provide(provide_services, sync_to_thread=False),
             "health": Provide(provide_health, sync_to_thread=False),
             "caller": provided_caller,
+            "capability": provided_capability,
         },
         exception_handlers={
             HTTPException: handle_http_error,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from api.access.caller import Access
+from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
 from api.origins import Origins
 from api.verdicts import Verdicts
@@ -53,5 +54,6 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     bodies: BodyLimits = BodyLimits()
     origins: Origins = Origins()
     access: Access = Access()
+    reports: Reports = msgspec.field(default_factory=Reports)
     materializer: Materializer
     verdicts: Verdicts

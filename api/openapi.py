@@ -26,7 +26,7 @@ _REFS = "#/components/schemas/{name}"
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": _REFS.format(name="Problem")}}}
 _SENTENCES = {
     400: "What was wrong, as a sentence",
-    401: "There is no bearer token, or none that proves who asks",
+    401: "Nothing proves who asks",
     403: "No rule allows it; of a payload: the signature is wrong or has expired",
     404: "Unknown run",
     417: "The run has no payload",

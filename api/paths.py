@@ -13,7 +13,9 @@ from litestar.enums import ScopeType
 from litestar.exceptions import NotFoundException
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+_AS = b"/as/"
 
 __all__ = ["as_sent", "decoded_parameters", "encoded_path"]
 
@@ -22,11 +24,24 @@ def as_sent(app: ASGIApp) -> ASGIApp:
     """Route by the path as it was sent: an ASGI application around Litestar, for `decoded_parameters` within."""
 
     async def with_encoded_path(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["raw_path"].startswith(_AS):
+            _take_capability(scope)
         if scope["type"] == ScopeType.HTTP and "%" in (raw := scope["raw_path"].decode("ascii", "replace")):
             scope["path"] = encoded_path(raw)
         await app(scope, receive, send)
 
     return with_encoded_path
+
+
+def _take_capability(scope: HTTPScope) -> None:
+    """`/as/<capability>/rest` is `/rest` with a capability beside it: upstream's client keeps the path of its base address.
+
+    It is taken away before anything is routed, counted or logged.
+    """
+    capability, slash, rest = scope["raw_path"].removeprefix(_AS).partition(b"/")
+    scope["raw_path"] = slash + rest or b"/"
+    scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
+    scope["auth"] = capability.decode("ascii", "replace")
 
 
 def encoded_path(raw: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 from litestar import Response, get, post
 from litestar.params import RawBody
 
@@ -10,16 +11,19 @@ from api.context import ApiContext
 from api.contract.plain import REPORT, Nothing, paths, require_id, text
 from api.fresh_rows import current_end, known_run
 from api.openapi import TEXT_ERRORS, json_body
-from api.parameters import Algorithm, ContextOf, RequestId
+from api.parameters import Algorithm, CapabilityOf, ContextOf, RequestId
 from nexus.domain import bounds
 from nexus.domain.bounds import cut
 from nexus.domain.decoding import decoded, mended
-from nexus.domain.errors import InvalidInput, NotFound
+from nexus.domain.errors import InvalidInput, NotFound, Unauthenticated
 from nexus.domain.events import REPORTED, DeadLettered, Diagnosis, RunCompleted, RunFailed
 from nexus.domain.ids import parse_request_id
+from nexus.domain.run import Run
 from nexus.domain.texts import storable
 
 __all__ = ["receiver_routes"]
+
+_log = structlog.get_logger(__name__)
 
 
 class Completion(msgspec.Struct, rename="camel"):
@@ -44,20 +48,30 @@ class Check(msgspec.Struct):
     tags=["receiver"],
     opt=json_body(Completion),
     request_max_body_size=REPORT,
-    responses=TEXT_ERRORS(400, 503),
+    responses=TEXT_ERRORS(400, 401, 503),
 )
 async def complete_run(
-    context: ContextOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
+    context: ContextOf, capability: CapabilityOf, algorithm: Algorithm, request_id: RequestId, body: RawBody
 ) -> Nothing | Response[Nothing] | Response[str]:
-    """Answers 202 once the report is durable, also for a run that has ended: the first report stands."""
+    """Answers 202 once the report is durable, also for a run that has ended: the first report stands.
+
+    Where reports have to prove of which run they are, one that does not is answered 401, and kept once for each run.
+    """
     fact: RunCompleted | RunFailed | DeadLettered
     try:
         completion = _completion(body)
+        problem = context.reports.problem(
+            capability, parse_request_id(request_id), algorithm, context.clock()
+        )
         run = await known_run(context, request_id)
+        if problem := problem or context.reports.late(run.ended_at, context.clock()):
+            await _unproved(context, run, problem, algorithm, body)
         fact = _fact(context, algorithm, run.id, completion)
     except InvalidInput as error:
         return text(400, f"Submitted result is invalid: {error}")
     except NotFound:
+        if problem:
+            context.reports.refuse(problem)
         # Upstream answers 202 here too; what was said is kept where a person can find it.
         fact = _unknown(context, algorithm, request_id, body)
     await context.journal.append([fact])
@@ -68,14 +82,31 @@ async def complete_run(
     paths("check/{algorithm:str}/requests/{request_id:str}"),
     summary="Whether a run has ended",
     tags=["receiver"],
-    responses=TEXT_ERRORS(404, 503),
+    responses=TEXT_ERRORS(401, 404, 503),
 )
-async def check_run(context: ContextOf, algorithm: Algorithm, request_id: RequestId) -> Check | Response[str]:
+async def check_run(
+    context: ContextOf, capability: CapabilityOf, algorithm: Algorithm, request_id: RequestId
+) -> Check | Response[str]:
     try:
+        if problem := context.reports.problem(capability, require_id(request_id), algorithm, context.clock()):
+            context.reports.refuse(problem)
         run = await current_end(context, require_id(request_id), algorithm)
     except NotFound:
         return text(404, f"checkpoint not found: {algorithm}/{request_id}")
     return Check(run.ended)
+
+
+async def _unproved(context: ApiContext, run: Run, problem: str, algorithm: str, body: bytes) -> None:
+    """Keep what nobody proved, the first time for each run. Raises Unauthenticated where it is not taken."""
+    first = context.reports.first(run.id)
+    if first:
+        _log.warning("report_unproved", run=run.id, algorithm=algorithm, problem=problem)
+    try:
+        context.reports.refuse(problem)
+    except Unauthenticated as error:
+        if first:
+            await context.journal.append([_dead(context, algorithm, run.id, str(error), body)])
+        raise
 
 
 def _completion(body: bytes) -> Completion:
@@ -116,14 +147,19 @@ def _kept(text: str | None, most: int) -> str:
 
 
 def _unknown(context: ApiContext, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
+    reason = f"a completion of {len(body)} bytes for a run that was never requested"
+    return _dead(context, algorithm, parse_request_id(request_id), reason, body)
+
+
+def _dead(context: ApiContext, algorithm: str, request_id: str, reason: str, body: bytes) -> DeadLettered:
     return DeadLettered(
-        request_id=parse_request_id(request_id),
+        request_id=request_id,
         algorithm=_kept(algorithm, bounds.ALGORITHM),
         at=context.clock(),
         topic="receiver",
         partition=-1,
         offset=-1,
-        reason=f"a completion of {len(body)} bytes for a run that was never requested",
+        reason=reason,
         record=body[: bounds.DEAD_LETTER],
     )
 

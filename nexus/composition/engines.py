@@ -20,7 +20,9 @@ from nexus import __version__
 from nexus.backoff import retry
 from nexus.composition.fleet import Fleet, Opened
 from nexus.config import Config
+from nexus.domain.access import Capabilities, derived
 from nexus.domain.errors import ConfigError
+from nexus.domain.events import RunRequested
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
 from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
@@ -432,10 +434,34 @@ class Engines:
         return cluster
 
     def signer(self) -> PayloadSigner:
+        return PayloadSigner(self.url, self.config.payload.tenant_id, self._sign_secret())
+
+    def _sign_secret(self) -> bytes:
         secret = self.config.payload.sign_secret.encode()
-        if not secret:
-            secret = self._embedded("secret for payload URLs", "payload.sign_secret").sign_secret()
-        return PayloadSigner(self.url, self.config.payload.tenant_id, secret)
+        return secret or self._embedded("secret for payload URLs", "payload.sign_secret").sign_secret()
+
+    def capabilities(self) -> Capabilities:
+        """What proves the reports of this installation's runs."""
+        auth = self.config.auth
+        keys = [key.strip().encode() for key in auth.capability_keys.split(",") if key.strip()]
+        return Capabilities(
+            keys or [derived(self._sign_secret())], self.config.placement.installation, auth.report_allowance
+        )
+
+    def job_variables(self) -> Callable[[RunRequested, datetime], Mapping[str, str]]:
+        """What each Job is given besides what its template says. Raises ConfigError where no receiver is known."""
+        if self.config.auth.reports == "open":
+            return lambda _request, _now: {}
+        receiver = self.config.http.receiver_url.rstrip("/") or (self.url if self._state else "")
+        if not receiver:
+            raise ConfigError(
+                f"auth.reports is {self.config.auth.reports}, and Jobs have to be told where the receiver is: "
+                "set http.receiver_url"
+            )
+        capabilities = self.capabilities()
+        return lambda request, now: {
+            "NEXUS__CLIENT__RECEIVER": f"{receiver}/as/{capabilities.of(request, now)}"
+        }
 
     def materializer(self) -> Materializer:
         placement = self.config.placement

@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 import structlog
 
+from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
 from api.context import ApiContext
 from api.followed import Followed
@@ -177,6 +178,7 @@ async def scheduler(role: Role) -> None:
     engines = role.engines
     context, log, urls = await engines.context("scheduler"), await engines.log(), await engines.urls()
     limits, placement = engines.config.throttle, engines.config.placement
+    variables = engines.job_variables()
 
     async def serve(part: Role, cluster: Cluster) -> None:
         requests = requests_of(cluster.name)
@@ -189,6 +191,7 @@ async def scheduler(role: Role) -> None:
             placement.denied_grace,
             engines.materializer(),
             urls,
+            variables,
         )
         placing = Scheduler(
             context,
@@ -322,6 +325,7 @@ async def api_context(role: Role) -> ApiContext:
             filter(None, config.http.allowed_origins.split(",")),
         ),
         access=await role.gate.access(role.spawn),
+        reports=_reports(engines),
         max_body=config.http.max_body,
         bodies=BodyLimits(
             timeout=config.http.body_timeout.total_seconds(),
@@ -330,6 +334,11 @@ async def api_context(role: Role) -> ApiContext:
             folder=engines.body_folder,
         ),
     )
+
+
+def _reports(engines: Engines) -> Reports:
+    mode = engines.config.auth.reports
+    return Reports(mode, None if mode == "open" else engines.capabilities())
 
 
 async def _sweeper(engines: Engines, role: str) -> Sweeper:

@@ -15,6 +15,7 @@ from nexus.config.sections import Config
 from nexus.domain.access import ALGORITHMS
 from nexus.domain.addresses import without_credentials
 from nexus.domain.errors import ConfigError
+from nexus.domain.payload import LONGEST_KEY, SHORTEST_KEY
 from nexus.upstream_settings import translated
 
 __all__ = ["load", "renamed", "shown"]
@@ -81,6 +82,9 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"auth.clock_skew ({write(auth.clock_skew)}) is more than {write(_MOST_SKEW)}: tokens would be good for much "
             "longer than they say"
         )
+    keys = [key.strip() for key in auth.capability_keys.split(",") if key.strip()]
+    if not all(SHORTEST_KEY <= len(key.encode()) <= LONGEST_KEY for key in keys):
+        yield f"auth.capability_keys has a key that is not of {SHORTEST_KEY} to {LONGEST_KEY} bytes"
     if refused := set(auth.signing_algorithms).difference(ALGORITHMS):
         yield (
             f"auth.algorithms names {', '.join(sorted(refused))}, and tokens are taken that are signed with "

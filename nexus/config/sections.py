@@ -33,6 +33,10 @@ class Http(_Section, frozen=True):
     """The port that the server listens on."""
     external_url: str = ""
     """Scheme and host in payload URLs; empty: http with the host and port above."""
+    receiver_url: str = ""
+    """Scheme, host and any path by which algorithms reach the receiver. Their Jobs are told it where `auth.reports` is not
+    `open`; empty: on `nexus dev` the address of the server, elsewhere the template says it.
+    """
     allowed_origins: str = ""
     """Origins of web pages that may ask this server, such as `https://tools.example.com`, with commas between; its own is."""
     max_body: Size = Size(500 * 1024**2)
@@ -86,6 +90,17 @@ class Auth(_Section, frozen=True):
     """By how much the clocks of issuers may differ from ours, at most five minutes."""
     service_accounts: bool = False
     """Take the tokens of service accounts of the cluster that has the custom resources, which is asked about each."""
+
+    reports: Literal["open", "observe", "capability"] = "open"
+    """Whose reports the receiver takes. `capability`: those of Jobs that prove which run they are, by what the scheduler put
+    into their address of the receiver. `observe`: all, and those that prove nothing are counted. `open`: all.
+    """
+    capability_keys: Secret = Secret()
+    """What proves a report, 32 to 64 bytes each, with commas between, the newest first; empty: one derived from
+    `payload.sign_secret`. The same for schedulers and receivers.
+    """
+    report_allowance: Span = Span(hours=1)
+    """How long beyond its deadline, and after its end, a run may report."""
 
     @property
     def signing_algorithms(self) -> tuple[str, ...]:

@@ -69,17 +69,27 @@ class Materializer(msgspec.Struct, frozen=True):
     version: str
     ttl_after_finished: timedelta
 
-    def job(self, request: RunRequested, payload_url: str, parent_uid: str = "") -> dict[str, Any]:
+    def job(
+        self,
+        request: RunRequested,
+        payload_url: str,
+        parent_uid: str = "",
+        variables: Mapping[str, str] = {},
+    ) -> dict[str, Any]:
         """The Job as API JSON. `parent_uid` is that of the parent's Job where it lives on the same cluster.
+
+        `variables` are added to those of the algorithm, and win.
 
         Raises InvalidInput for a request that an earlier release let pass, and no Job can be made of.
         """
         try:
-            return self._job(request, payload_url, parent_uid)
+            return self._job(request, payload_url, parent_uid, variables)
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput("", f"no Job can be made of the request: {error!r}") from error
 
-    def _job(self, request: RunRequested, payload_url: str, parent_uid: str) -> dict[str, Any]:
+    def _job(
+        self, request: RunRequested, payload_url: str, parent_uid: str, variables: Mapping[str, str]
+    ) -> dict[str, Any]:
         spec = request.spec
         run = spec.runtime_environment
         labels = {
@@ -103,7 +113,7 @@ class Materializer(msgspec.Struct, frozen=True):
             "podFailurePolicy": {"rules": _failure_rules(spec)},
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
-                "spec": _pod_spec(request, payload_url),
+                "spec": _pod_spec(request, payload_url, variables),
             },
         }
         return {
@@ -119,7 +129,7 @@ class Materializer(msgspec.Struct, frozen=True):
         }
 
 
-def _pod_spec(request: RunRequested, payload_url: str) -> dict[str, Any]:
+def _pod_spec(request: RunRequested, payload_url: str, variables: Mapping[str, str]) -> dict[str, Any]:
     spec = request.spec
     volumes, mounts = _volumes(spec)
     container = {
@@ -129,7 +139,7 @@ def _pod_spec(request: RunRequested, payload_url: str) -> dict[str, Any]:
         # Upstream splits at single spaces, so that two of them make an empty argument; nobody means that.
         "command": spec.command.split(),
         "args": [_argument(arg, payload_url, request.request_id) for arg in spec.args],
-        "env": [*spec.runtime_environment.environment_variables, *_environment(request)],
+        "env": [*spec.runtime_environment.environment_variables, *_environment(request, variables)],
         "envFrom": spec.runtime_environment.mapped_environment_variables,
         "resources": _resources(spec.compute_resources),
         "volumeMounts": mounts,
@@ -157,12 +167,12 @@ def _argument(arg: str, payload_url: str, request_id: str) -> str:
     return arg
 
 
-def _environment(request: RunRequested) -> Iterable[dict[str, str]]:
+def _environment(request: RunRequested, given: Mapping[str, str]) -> Iterable[dict[str, str]]:
     variables = {"NEXUS__ALGORITHM_NAME": request.algorithm, "NEXUS__SHARD_NAME": request.cluster}
     if request.parent:
         variables["NEXUS__PARENT_REQUEST_ID"] = request.parent.request_id
         variables["NEXUS__PARENT_ALGORITHM_NAME"] = request.parent.algorithm_name
-    return ({"name": name, "value": value} for name, value in variables.items())
+    return ({"name": name, "value": value} for name, value in (variables | {**given}).items())
 
 
 def _resources(resources: ComputeResources) -> dict[str, dict[str, str]]:

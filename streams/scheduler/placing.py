@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 
@@ -11,7 +12,7 @@ import msgspec
 
 from nexus.backoff import retry
 from nexus.domain.errors import InvalidInput, Refused, Unavailable
-from nexus.domain.events import JobCreated, RunSchedulingFailed
+from nexus.domain.events import JobCreated, RunRequested, RunSchedulingFailed
 from nexus.domain.job import Materializer, is_ours
 from nexus.domain.observed import JobView
 from nexus.domain.placement import Append, Create, Drop, Wait, is_for_good, place, refused
@@ -52,8 +53,9 @@ class Placer:
         denied_grace: timedelta,
         materializer: Materializer,
         urls: PayloadUrls,
+        variables: Callable[[RunRequested, datetime], Mapping[str, str]] = lambda _request, _now: {},
     ) -> None:
-        """A denial that lasts for `denied_grace` is for good."""
+        """A denial that lasts for `denied_grace` is for good. `variables` are what a Job made now is given besides."""
         self.pace = pace
         self._denied_grace = denied_grace
         self._cluster = cluster
@@ -61,6 +63,7 @@ class Placer:
         self._journal = context.journal
         self._materializer = materializer
         self._urls = urls
+        self._variables = variables
         self._clock = context.clock
         self._monotonic = context.monotonic
         self._creates = asyncio.Semaphore(pace.in_flight)
@@ -132,7 +135,8 @@ class Placer:
         url = await self._payload_url(run)
         started = self._monotonic()
         try:
-            created = await self._cluster.create(self._materializer.job(run.request, url, owner))
+            variables = self._variables(run.request, self._clock())
+            created = await self._cluster.create(self._materializer.job(run.request, url, owner, variables))
         except InvalidInput as error:  # it is in the request, where no other attempt finds anything else
             return Append(refused(run, str(error), self._clock()))
         except Refused as error:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -23,6 +24,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 RULES = """
 rules:
 - {name: team, subjects: ["group:routing"], algorithms: [tsp], verbs: [submit, read, cancel]}
+- {name: failures, subjects: ["group:routing"], algorithms: [failures], verbs: [submit, read, audit]}
 - {name: auditors, subjects: ["token:auditor"], verbs: [read, list, audit]}
 """
 
@@ -55,6 +57,7 @@ def installed(tmp_path):
         env=os.environ
         | {
             "NEXUS__AUTH__MODE": "bearer",
+            "NEXUS__AUTH__REPORTS": "capability",
             "NEXUS__AUTH__TOKENS_FILE": str(tmp_path / "tokens.yaml"),
             "NEXUS__AUTH__RULES_FILE": str(tmp_path / "rules.yaml"),
         },
@@ -98,6 +101,13 @@ def test_a_subject_is_known_from_its_token_to_a_rebuild(installed, tmp_path):
     ]
     assert found == ["token:submitter"]
     assert nexus("replay", "--by", "user:*", "--state", state).stdout == ""
+
+    # An algorithm as it is: its client keeps the path of the address that it is given.
+    ended = nexus("run", "failures", "--payload", '{"mode": "success"}', "--json", **me)
+    assert json.loads(ended.stdout)["stage"] == "COMPLETED", ended.output
+    for as_whom in ("", "/as/made-up"):
+        path = f"{as_whom}/algorithm/v1/complete/tsp/requests/{run}"
+        assert httpx.post(url + path, json={"resultUri": "mine"}).status_code == 401
 
     stop()
     assert nexus("rebuild", "--state", state).exit_code == 0

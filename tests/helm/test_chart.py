@@ -346,6 +346,12 @@ def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
     assert [rule["verbs"] for rule in reviews["rules"]] == [["create"], ["get"]]
 
 
+def test_jobs_are_told_where_to_prove_which_run_they_are(helm: Helm):
+    for reports, told in (("open", ""), ("capability", "http://nexus-receiver.nexus.svc:8080")):
+        found = pods(helm.template(SHAPES["single"] | {"config.auth.reports": reports}))
+        assert {configured(pod).http.receiver_url for pod in found.values()} == {told}
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [

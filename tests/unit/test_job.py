@@ -390,3 +390,16 @@ def test_what_only_has_the_name_is_not_ours(view):
 
 def test_another_installation_s_job_is_not_ours():
     assert not is_ours(seen(run_requested()), run_requested(), "staging")
+
+
+def test_what_a_job_is_given_besides_wins_over_its_template():
+    """Of two variables of one name the last one counts."""
+    of_template = [{"name": "NEXUS__CLIENT__RECEIVER", "value": "http://other"}]
+    request = run_requested(spec=algorithm(runtimeEnvironment={"environmentVariables": of_template}))
+    given = {"NEXUS__CLIENT__RECEIVER": "http://receiver/as/x"}
+    [container] = MATERIALIZER.job(request, URL, "", given)["spec"]["template"]["spec"]["containers"]
+    assert {each["name"]: each["value"] for each in container["env"]}[
+        "NEXUS__CLIENT__RECEIVER"
+    ] == "http://receiver/as/x"
+    [without] = MATERIALIZER.job(request, URL)["spec"]["template"]["spec"]["containers"]
+    assert container["env"][:-1] == without["env"]

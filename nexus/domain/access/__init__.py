@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexus.domain.access.capability import Capabilities, derived
 from nexus.domain.access.overrides import Override, asked, fixed
 from nexus.domain.access.rules import EVERYTHING, Decision, Rule, Rules, Verb, read_rule, read_rules
 from nexus.domain.access.subject import (
@@ -19,6 +20,7 @@ __all__ = [
     "ALGORITHMS",
     "ANYBODY",
     "EVERYTHING",
+    "Capabilities",
     "Decision",
     "Override",
     "Proof",
@@ -27,6 +29,7 @@ __all__ = [
     "Subject",
     "Verb",
     "asked",
+    "derived",
     "fixed",
     "group",
     "read_rule",

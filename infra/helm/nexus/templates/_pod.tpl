@@ -37,6 +37,9 @@
 {{- $_ := set $variables "NEXUS__AUTH__SERVICE_ACCOUNTS" "true" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (ne ((($root.Values.config.auth | default dict).reports) | default "open") "open") (eq $root.Values.mode "single") -}}
+{{- $_ := set $variables "NEXUS__HTTP__RECEIVER_URL" (printf "http://%s-receiver.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
+{{- end -}}
 {{- if $root.Values.scheduler.config.enabled -}}
 {{- with $root.Values.scheduler.config -}}
 {{- $proxy := .s3Buffer.processing.payloadProxy -}}
