@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import nexus
 from api import openapi
 from infra.image import __main__ as image
 from infra.image.builders import BuilderError, Engine, Run, builder
@@ -98,6 +99,28 @@ def test_what_is_no_library_is_left_as_it_is(tmp_path):
     file.write_text("no shared object")
     strip(file)
     assert file.read_text() == "no shared object"
+
+
+class Recording:
+    """A builder that keeps what it was asked to build, and the secrets that it was given for that time."""
+
+    def build(self, build):
+        self.build = build
+        self.pip = build.secrets["pip.conf"].read_text()
+
+    def command(self, run):
+        raise NotImplementedError
+
+
+def test_it_is_built_under_the_name_that_the_chart_and_compose_have(monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example/simple")
+    builds = Recording()
+    assert image.build_image(builds) == f"nexus:{nexus.__version__}"
+    values = yaml.safe_load((ROOT / "infra" / "helm" / "nexus" / "values.yaml").read_text())
+    assert builds.build.tags == [f"{values['image']['repository']}:{nexus.__version__}", "nexus:latest"]
+    assert builds.build.arguments["VERSION"] == nexus.__version__
+    assert "index-url = https://packages.example/simple" in builds.pip
+    assert not builds.build.secrets["pip.conf"].exists()
 
 
 def test_without_a_builder_it_says_what_to_install(tmp_path, monkeypatch, capsys):
