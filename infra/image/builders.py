@@ -99,7 +99,7 @@ class Buildah:
         container = _said("from", run.tag)
         try:
             root = _said("mount", container)
-            variables = [*image["Env"], "HOME=/", *map("=".join, run.environment.items())]
+            variables = ["HOME=/", *image["Env"], *map("=".join, run.environment.items())]
             user = f"setpriv --reuid={run.user} --regid=0 --clear-groups --no-new-privs --bounding-set=-all"
             inside = [
                 *user.split(),

@@ -36,8 +36,8 @@ UNUSED = {
     "polyfactory/*": _NOTHING,
     # Statements are written in CQL.
     "cassandra/cqlengine/*": _NOTHING,
-    # Rich colours source code where it is given some, and never is.
-    "pygments/lexers/*": {"__init__.py", "_mapping.py", "python.py", "special.py"},
+    # Rich colours source code where it is given some, and never is; pytest colours differences.
+    "pygments/lexers/*": {"__init__.py", "_mapping.py", "diff.py", "python.py", "special.py"},
 }
 """What matches, below the folder of the packages, is removed but for these names."""
 
