@@ -25,6 +25,7 @@ from api.observability import Observed
 from api.openapi import openapi_routes
 from api.origins import Origins
 from api.own.access import access_routes
+from api.own.clusters import cluster_routes
 from api.own.runs import run_routes
 from api.parameters import provided_capability
 from api.paths import as_sent, decoded_parameters
@@ -39,7 +40,15 @@ _ANY = Origins()
 _EVERYBODY = Access()
 
 ROUTES: dict[str, list[Any]] = {
-    "api": [create_run, *result_routes, *change_routes, *payload_routes, *run_routes, *access_routes],
+    "api": [
+        create_run,
+        *result_routes,
+        *change_routes,
+        *payload_routes,
+        *run_routes,
+        *cluster_routes,
+        *access_routes,
+    ],
     "receiver": receiver_routes,
 }
 """The paths of each role that has some of its own."""

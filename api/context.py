@@ -13,6 +13,7 @@ from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
 from api.origins import Origins
 from api.verdicts import Verdicts
+from nexus.cordons import Cordons
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
 from nexus.journal import Journal
@@ -38,6 +39,9 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """Those that are configured, as they come and go."""
     is_followed: Callable[[str], Awaitable[bool]] = _always
     """Whether the ledgers fold what is requested for this cluster."""
+    cordons: Cordons
+    removed: Collection[str] = ()
+    """Clusters that are gone for good."""
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     host: str

@@ -51,9 +51,9 @@ class Journal:
                 await self.dead_letter(record, str(error), at)
         return events
 
-    async def is_empty(self, partition: Partition) -> bool:
-        """Tell whether nothing was ever appended there."""
-        return await self._log.end(*partition) == 0
+    async def end(self, partition: Partition) -> int:
+        """Tell the offset that the next record will get."""
+        return await self._log.end(*partition)
 
     async def dead_letter(self, record: Record, reason: str, at: datetime) -> None:
         """Keep a record that failed by its own content, and why, where a person can look at it."""

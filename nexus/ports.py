@@ -14,6 +14,7 @@ import msgspec
 from nexus.domain.access import Proof
 from nexus.domain.errors import InvalidInput
 from nexus.domain.events import DeletionPolicy, Event, RunRequested
+from nexus.domain.figures import Figures
 from nexus.domain.observed import JobView, PodView
 from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
@@ -194,6 +195,14 @@ class RunStore(Protocol):
 
     async def contacts(self) -> list[Contact]:
         """Tell when each cluster last answered that ever did."""
+        ...
+
+    async def note_figures(self, figures: Sequence[Figures]) -> None:
+        """Note what this process knows of clusters now, in the place of what it noted before. Kept beside the projections."""
+        ...
+
+    async def figures(self) -> list[Figures]:
+        """List what each process last noted of each cluster, where that is not long ago."""
         ...
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,7 +11,18 @@ from nexus.domain.events import Diagnosis, Parent
 from nexus.domain.garbage import Garbage
 from nexus.domain.run import DRY_RUN, Stage, State
 
-__all__ = ["Accepted", "AccessView", "GarbageReport", "RunEvent", "RunEvents", "RunPage", "RunView"]
+__all__ = [
+    "Accepted",
+    "AccessView",
+    "ClusterView",
+    "Clusters",
+    "CordonView",
+    "GarbageReport",
+    "RunEvent",
+    "RunEvents",
+    "RunPage",
+    "RunView",
+]
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -76,6 +87,52 @@ class RunEvent(msgspec.Struct, frozen=True):
 
 class RunEvents(msgspec.Struct, frozen=True):
     events: list[RunEvent]
+
+
+class CordonView(msgspec.Struct, frozen=True):
+    """Since when a cluster is cordoned, by whom, and why."""
+
+    since: datetime
+    subject: str = ""
+    reason: str = ""
+
+
+class ClusterView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A cluster. Null is what nobody who serves it has told lately.
+
+    `state`: `cordoned`, `unreachable` (it has not answered for a while), `absent` (its kubeconfig was taken away),
+    `removed`, or `ready`.
+    """
+
+    name: str
+    state: Literal["ready", "cordoned", "unreachable", "absent", "removed"]
+    identity: str
+    """The uid of its kube-system; empty where it never answered."""
+    heard_at: datetime | None
+    """When it last answered."""
+    problem: str
+    """What is wrong with it, and what to do."""
+    cordon: CordonView | None
+    queued: int | None
+    """Requests that wait for their Job."""
+    lag: float | None
+    """Seconds for which the oldest of them has waited."""
+    pending: int | None
+    """Jobs that are created and have not started."""
+    window: int | None
+    """How many of those there may be."""
+    rate: float | None
+    """Jobs created per second, at most."""
+    running: int | None
+    """Runs whose algorithm runs; null where there are too many to count."""
+    kubernetes: str
+    """Its version."""
+    nexus: list[str]
+    """Versions of those that place Jobs on it."""
+
+
+class Clusters(msgspec.Struct, frozen=True):
+    clusters: list[ClusterView]
 
 
 class GarbageReport(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from nexus.cassandra import list_keys
 from nexus.cassandra.driver import Session
+from nexus.cassandra.figures import StoredFigures
 from nexus.cassandra.gathering import Gathered
 from nexus.cassandra.list_keys import bucket_at, bucket_of, micros
 from nexus.cassandra.lists import Change, Entry, Lists, Walk
@@ -21,6 +22,7 @@ from nexus.cassandra.write_order import Stamps
 from nexus.cassandra.writer import Writer
 from nexus.config import Cassandra
 from nexus.domain.events import decode_event, event_id
+from nexus.domain.figures import Figures
 from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
@@ -49,6 +51,7 @@ class CassandraRunStore:
         self._writer = Writer(session, statements, stamps, self._lists)
         self._progress = Progress(session, statements, timestamps=stamps.timestamps)
         self._verdicts = StoredVerdicts(session, statements)
+        self._figures = StoredFigures(session, statements)
         self._algorithms: Recent[str, str] = Recent(_REMEMBERED)
         self._single: Gathered[Run] = Gathered(self._read)
 
@@ -151,6 +154,12 @@ class CassandraRunStore:
 
     async def contacts(self) -> list[Contact]:
         return await self._progress.contacts()
+
+    async def note_figures(self, figures: Sequence[Figures]) -> None:
+        await self._figures.put(figures)
+
+    async def figures(self) -> list[Figures]:
+        return await self._figures.all()
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
         await self._verdicts.put(verdicts)

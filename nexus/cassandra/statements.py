@@ -50,6 +50,8 @@ class Statements(NamedTuple):
 
     judge: Prepared
     verdicts: Prepared
+    note: Prepared
+    figures: Prepared
 
 
 async def prepare(session: Session, *, timestamps: bool) -> Statements:
@@ -92,6 +94,8 @@ def texts(*, timestamps: bool) -> Statements:
         progress="SELECT topic, number, until FROM progress WHERE projection = ?",
         judge=_insert("verdicts", ("cluster", "digest", "at", "refusal")),
         verdicts="SELECT digest, at, refusal FROM verdicts WHERE cluster = ?",
+        note=_insert("figures", ("scope", "cluster", "source", "figures")),
+        figures="SELECT figures FROM figures WHERE scope = ?",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nexus import __version__
-from nexus.cli import access, audit, crds, garbage, replay, runs, schema, serve, submit, topics
+from nexus.cli import access, audit, clusters, crds, garbage, replay, runs, schema, serve, submit, topics
 from nexus.cli.boundary import Boundary
 
 __all__ = ["app"]
@@ -37,5 +37,5 @@ def _options(
     """Run algorithms: HTTP in, Jobs out, every step an event."""
 
 
-for _module in (serve, topics, schema, crds, submit, runs, garbage, access, replay, audit):
+for _module in (serve, topics, schema, crds, submit, runs, clusters, garbage, access, replay, audit):
     _module.register(app)

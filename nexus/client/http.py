@@ -16,7 +16,18 @@ from nexus.domain.errors import ConfigError, InvalidInput, OutcomeUnknown, Unava
 from nexus.domain.events import DeletionPolicy, Parent
 from nexus.domain.ids import parse_request_id
 from nexus.ports import RunFilter
-from nexus.views import Accepted, AccessView, GarbageReport, RunEvent, RunEvents, RunPage, RunView
+from nexus.views import (
+    Accepted,
+    AccessView,
+    Clusters,
+    ClusterView,
+    CordonView,
+    GarbageReport,
+    RunEvent,
+    RunEvents,
+    RunPage,
+    RunView,
+)
 
 __all__ = ["Client"]
 
@@ -123,6 +134,22 @@ class Client:
         if algorithm is not None:
             params.append(("algorithm", algorithm))
         return decoded(self._request("GET", "/api/v1/access", params=params), AccessView)
+
+    def clusters(self) -> list[ClusterView]:
+        """What is so of each cluster."""
+        return decoded(self._request("GET", "/api/v1/clusters"), Clusters).clusters
+
+    def cordon(self, cluster: str, reason: str = "") -> CordonView:
+        """Give a cluster no more Jobs; what it has goes on."""
+        path = f"/api/v1/clusters/{_part(cluster)}/cordon"
+        return decoded(
+            self._request("POST", path, content=msgspec.json.encode({"reason": reason})), CordonView
+        )
+
+    def uncordon(self, cluster: str, reason: str = "") -> None:
+        """Give a cluster Jobs again."""
+        path = f"/api/v1/clusters/{_part(cluster)}/uncordon"
+        self._request("POST", path, content=msgspec.json.encode({"reason": reason}))
 
     def cancel(
         self,

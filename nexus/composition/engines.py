@@ -20,12 +20,13 @@ from nexus import __version__
 from nexus.backoff import retry
 from nexus.composition.fleet import Fleet, Opened
 from nexus.config import Config
+from nexus.cordons import Cordons
 from nexus.domain.access import Capabilities, derived
 from nexus.domain.errors import ConfigError
 from nexus.domain.events import RunRequested
 from nexus.domain.job import Materializer
 from nexus.domain.payload import PayloadSigner
-from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
+from nexus.domain.topics import CLUSTERS, DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
 from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.cluster.local import LocalCluster
 from nexus.embedded.event_log import SqliteEventLog
@@ -124,6 +125,7 @@ class Engines:
         self._opening = asyncio.Lock()
         self._connections = Opened(self.fleet, self._connection)
         self._home: Connection | None = None
+        self._cordons: Cordons | None = None
 
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
         """Let something be closed with the engines."""
@@ -143,6 +145,7 @@ class Engines:
             OBSERVATIONS: log.run_partitions,
             RESULTS: log.run_partitions,
             DEAD_LETTERS: 1,
+            CLUSTERS: 1,
         }
 
     def cluster_names(self) -> list[str]:
@@ -195,6 +198,12 @@ class Engines:
             self._log = SqliteEventLog(state.log, self.topics(), time.time)
             self._stack.callback(self._log.close)
         return self._log
+
+    async def cordons(self) -> Cordons:
+        """Which clusters are cordoned, once it is followed or refreshed."""
+        if self._cordons is None:
+            self._cordons = Cordons(await self.log(), self.machine.monotonic)
+        return self._cordons
 
     async def journal(self, role: str) -> Journal:
         if role not in self.journals:

@@ -9,6 +9,7 @@ from functools import partial
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
@@ -16,17 +17,20 @@ from api.context import ApiContext
 from api.followed import Followed
 from api.origins import Origins
 from api.verdicts import Verdicts
+from nexus import __version__
 from nexus.backoff import retry
 from nexus.composition.access import Gate
 from nexus.composition.engines import Engines
 from nexus.composition.tasks import Spawn, stop, tasks
+from nexus.cordons import Cordons
 from nexus.domain.admission import LookAhead
 from nexus.domain.errors import ConfigError, Unavailable
+from nexus.domain.figures import Figures
 from nexus.domain.garbage import Keeping
 from nexus.domain.throttle import PendingWindow, TokenBucket
 from nexus.domain.topics import OBSERVATIONS, REQUESTS, RUNS, requests_of
 from nexus.journal import Journal
-from nexus.ports import Cluster, EventLog, Objects, Templates
+from nexus.ports import Cluster, EventLog, Objects, RunStore, Templates
 from nexus.views import GarbageReport
 from streams.context import Context
 from streams.controller.controller import Controller
@@ -50,6 +54,7 @@ _log = structlog.get_logger(__name__)
 _DISOWN_AFTER = timedelta(seconds=30)
 """An append is given up after ten seconds, and a broker keeps no request that much longer."""
 
+_TELL_AGAIN = 5.0
 _LOOK_AGAIN = 1.0
 """Seconds before another look at which topics there are."""
 
@@ -65,6 +70,7 @@ class Role:
         self._parts: list[Role] = []
         self._opening = asyncio.Lock()
         self._templates: Templates | None = None
+        self._cordons: Cordons | None = None
 
     def problems(self) -> list[str]:
         """What `/livez` answers."""
@@ -78,6 +84,14 @@ class Role:
                 self._templates = await self.engines.templates()
                 self.spawn(self._templates.watch())
             return self._templates
+
+    async def cordons(self) -> Cordons:
+        """Which clusters are cordoned, followed from now on."""
+        async with self._opening:
+            if self._cordons is None:
+                self._cordons = await self.engines.cordons()
+                self.spawn(self._cordons.follow())
+            return self._cordons
 
     async def part(self, start: Callable[[Role], Awaitable[None]]) -> None:
         """Start something that may be stopped without the rest of the role, and let it go on until cancelled."""
@@ -167,7 +181,8 @@ async def supervisor(role: Role) -> None:
     graces = msgspec.structs.asdict(engines.config.grace)
     oversight = Oversight(clusters, graces, limits.missed_after)
     waits = Limits(limits.check_after, limits.max_unreachable, removed, limits.unreachable_after)
-    reconciler = Reconciler(context, clusters, oversight, waits)
+    cordons = await role.cordons()
+    reconciler = Reconciler(context, clusters, oversight, waits, lambda: cordons.standing)
     role.spawn(reconciler.run(limits.reconcile_interval))
     sweeper = await _sweeper(engines, "supervisor")
     role.spawn(sweeper.run(engines.config.garbage.interval))
@@ -177,6 +192,8 @@ async def scheduler(role: Role) -> None:
     """Makes Jobs of requests, each cluster at its own pace."""
     engines = role.engines
     context, log, urls = await engines.context("scheduler"), await engines.log(), await engines.urls()
+    cordons = await role.cordons()
+    source = f"scheduler/{engines.machine.name}"
     limits, placement = engines.config.throttle, engines.config.placement
     variables = engines.job_variables()
 
@@ -192,6 +209,7 @@ async def scheduler(role: Role) -> None:
             engines.materializer(),
             urls,
             variables,
+            cordons.hold,
         )
         placing = Scheduler(
             context,
@@ -205,8 +223,27 @@ async def scheduler(role: Role) -> None:
         await part.drive(Starts(context, placing), [RUNS], None)
         part.spawn(placing.run())
         part.spawn(_judge(role, context, cluster))
+        part.spawn(_tell(context.store, cluster, partial(placing.figures, source)))
 
     await role.serve_each(serve)
+
+
+async def _tell(store: RunStore, cluster: Cluster, figures: Callable[[], Awaitable[Figures]]) -> None:
+    """Until cancelled: what a process knows of a cluster is for whoever looks, and holds up nothing."""
+    while True:
+        await asyncio.sleep(_TELL_AGAIN)
+        try:
+            told = replace(await figures(), nexus=(__version__,), kubernetes=await _version(cluster))
+            await store.note_figures([told])
+        except Unavailable as error:
+            _log.debug("figures_not_told", cluster=cluster.name, problem=str(error))
+
+
+async def _version(cluster: Cluster) -> str:
+    try:
+        return await cluster.version()
+    except Unavailable:
+        return ""
 
 
 async def _judge(role: Role, context: Context, cluster: Cluster) -> None:
@@ -308,6 +345,8 @@ async def api_context(role: Role) -> ApiContext:
         verdicts=verdicts,
         clusters=clusters,
         is_followed=Followed(await engines.log(), store),
+        cordons=await engines.cordons(),
+        removed=config.kubernetes.removed_clusters,
         clock=clock,
         new_id=engines.machine.new_id,
         host=engines.machine.name,

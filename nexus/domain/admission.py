@@ -85,6 +85,11 @@ class LookAhead(Generic[T]):
         """The size of the records of the entries that wait here."""
         return self._bytes
 
+    @property
+    def oldest(self) -> float | None:
+        """When the request was made that is the oldest of those that wait here. Looks at every entry."""
+        return min((entry.at for entry in self._waiting), default=None)
+
     def offer(self, entry: Entry[T]) -> bool:
         """Take a new entry; False when the window is full. The last one taken may exceed the bound in bytes."""
         if len(self._waiting) >= self._max_entries or self._bytes >= self._max_bytes:

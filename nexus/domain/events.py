@@ -22,6 +22,8 @@ from nexus.domain.template import AlgorithmSpec, WorkgroupSpec
 __all__ = [
     "NO_PAYLOAD",
     "REPORTED",
+    "ClusterCordoned",
+    "ClusterUncordoned",
     "CollectedBy",
     "DeadLettered",
     "DeletionPolicy",
@@ -135,6 +137,11 @@ class _Event(
     request_id: str
     algorithm: str
     at: Moment
+
+    @property
+    def about(self) -> str:
+        """What it is about, and the key of its record: a run."""
+        return self.request_id
 
 
 class RunRequested(Canonical, _Event, frozen=True):
@@ -350,6 +357,31 @@ class DeadLettered(_Event, frozen=True):
     record: bytes
 
 
+class _OfCluster(_Event, frozen=True, kw_only=True):
+    """Of no run, but of a cluster. What happened to it may happen again, so the time is part of the identity."""
+
+    unsaid = {}
+
+    request_id: str = ""
+    algorithm: str = ""
+    cluster: str
+    subject: str = ""
+    """Who asked for it, as far as the server knows."""
+    reason: str = ""
+
+    @property
+    def about(self) -> str:
+        return self.cluster
+
+
+class ClusterCordoned(_OfCluster, frozen=True, kw_only=True):
+    """The cluster finishes what it has, and is given nothing more."""
+
+
+class ClusterUncordoned(_OfCluster, frozen=True, kw_only=True):
+    """The cluster is given Jobs again."""
+
+
 def evidence_in(event: object) -> Evidence | None:
     """Take the evidence out of an event, where it has any."""
     return getattr(event, "evidence", None)
@@ -371,7 +403,7 @@ Fact = (
     | JobCollected
     | Swept
 )  # fmt: skip
-Event = RunRequested | Fact | RunObserved | RunEnded | DeadLettered
+Event = RunRequested | Fact | RunObserved | RunEnded | DeadLettered | ClusterCordoned | ClusterUncordoned
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -9,6 +9,8 @@ import msgspec
 
 from nexus.domain.errors import InvalidInput, NexusError
 from nexus.domain.events import (
+    ClusterCordoned,
+    ClusterUncordoned,
     DeadLettered,
     Event,
     RunEnded,
@@ -20,6 +22,7 @@ from nexus.domain.events import (
 )
 
 __all__ = [
+    "CLUSTERS",
     "DEAD_LETTERS",
     "OBSERVATIONS",
     "REQUESTS",
@@ -37,6 +40,7 @@ RUNS = "nexus.runs"
 OBSERVATIONS = "nexus.observations"
 RESULTS = "nexus.results"
 DEAD_LETTERS = "nexus.dead-letters"
+CLUSTERS = "nexus.clusters"
 
 _VERSIONS = {cls.__name__: cls.version for cls in get_args(Event)}
 _KNOWN = {f"nexus.{name}.v{version}": name for name, version in _VERSIONS.items()}
@@ -70,6 +74,8 @@ def topic_of(event: Event) -> str:
             return RESULTS
         case DeadLettered():
             return DEAD_LETTERS
+        case ClusterCordoned() | ClusterUncordoned():
+            return CLUSTERS
         case _:
             return RUNS
 
@@ -82,11 +88,11 @@ def to_record(event: Event, source: str) -> NewRecord:
         "ce_id": event_id(event, body),
         "ce_source": source,
         "ce_type": f"nexus.{type(event).__name__}.v{event.version}",
-        "ce_subject": event.request_id,
+        "ce_subject": event.about,
         "ce_time": event.at.isoformat(),
         "content-type": "application/json",
     }
-    return NewRecord(topic_of(event), event.request_id, body, headers)
+    return NewRecord(topic_of(event), event.about, body, headers)
 
 
 def read_event(headers: dict[str, str], body: bytes) -> Event:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from nexus.domain.events import decode_event, event_id
+from nexus.domain.figures import Figures
 from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
@@ -39,6 +40,9 @@ CREATE TABLE IF NOT EXISTS heard (
 CREATE TABLE IF NOT EXISTS verdicts (
     cluster TEXT NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL, refusal TEXT NOT NULL, PRIMARY KEY (cluster, digest)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS figures (
+    cluster TEXT NOT NULL, source TEXT NOT NULL, figures BLOB NOT NULL, PRIMARY KEY (cluster, source)
+) WITHOUT ROWID;
 """
 
 _UPSERT = """
@@ -51,6 +55,7 @@ _HEAR = """
 INSERT INTO heard VALUES (?, ?, ?) ON CONFLICT (cluster, identity) DO UPDATE SET at = MAX(at, excluded.at)
 """
 
+_NOTE = "INSERT OR REPLACE INTO figures VALUES (?, ?, ?)"
 _JUDGE = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)"
 _FORGET = "DELETE FROM verdicts WHERE at < ?"
 _REMEMBERED = timedelta(days=1)
@@ -70,7 +75,9 @@ class SqliteRunStore:
         self._reader = connect(path)
         self._reader.executescript(_SCHEMA)
         self._folded: dict[Partition, datetime] = {}
-        self._commits: GroupCommit[Sequence[Folded | Contact | Verdict], None] = GroupCommit(path, _apply)
+        self._commits: GroupCommit[Sequence[Folded | Contact | Figures | Verdict], None] = GroupCommit(
+            path, _apply
+        )
 
     def close(self) -> None:
         self._commits.close()
@@ -171,6 +178,13 @@ class SqliteRunStore:
         rows = self._reader.execute("SELECT cluster, identity, at FROM heard ORDER BY cluster, identity")
         return [Contact(cluster, identity, _EPOCH + at * _MICRO) for cluster, identity, at in rows]
 
+    async def note_figures(self, figures: Sequence[Figures]) -> None:
+        await self._commits.submit(figures)
+
+    async def figures(self) -> list[Figures]:
+        rows = self._reader.execute("SELECT figures FROM figures ORDER BY cluster, source")
+        return [msgspec.json.decode(body, type=Figures) for (body,) in rows]
+
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
         await self._commits.submit(verdicts)
 
@@ -180,7 +194,7 @@ class SqliteRunStore:
 
 
 def _apply(
-    connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Contact | Verdict]]
+    connection: sqlite3.Connection, items: Sequence[Sequence[Folded | Contact | Figures | Verdict]]
 ) -> list[None]:
     for together in items:
         heard = [
@@ -189,6 +203,12 @@ def _apply(
             if isinstance(each, Contact)
         ]
         connection.executemany(_HEAR, heard)
+        noted = [
+            (each.cluster, each.source, msgspec.json.encode(each))
+            for each in together
+            if isinstance(each, Figures)
+        ]
+        connection.executemany(_NOTE, noted)
         for each in together:
             if isinstance(each, Verdict):
                 at = (each.at - _EPOCH) // _MICRO

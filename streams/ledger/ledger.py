@@ -35,7 +35,7 @@ class Ledger:
         until = self._clock() - ALLOWED_SKEW
         if (watermark := await self._store.watermark()) is not None:
             until = max(until, watermark)
-        empty = [partition for partition in new if await self._journal.is_empty(partition)]
+        empty = [partition for partition in new if await self._journal.end(partition) == 0]
         await self._store.advance(dict.fromkeys(empty, until))
         await self._store.expect(new)
 

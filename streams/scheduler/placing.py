@@ -32,7 +32,7 @@ class Placed(Enum):
 
     CREATED = "its Job exists, and JobCreated is appended"
     NONE = "no Job comes of it: there was one already, or it has ended"
-    NOT_YET = "its row is not there: the ledger is behind the requests topic"
+    NOT_YET = "its row is not there: the ledger is behind the requests topic; or the cluster is held"
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -54,8 +54,11 @@ class Placer:
         materializer: Materializer,
         urls: PayloadUrls,
         variables: Callable[[RunRequested, datetime], Mapping[str, str]] = lambda _request, _now: {},
+        held: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """A denial that lasts for `denied_grace` is for good. `variables` are what a Job made now is given besides."""
+        """A denial that lasts for `denied_grace` is for good. `variables` are what a Job made now is given besides.
+        While the cluster is `held` nothing is created on it.
+        """
         self.pace = pace
         self._denied_grace = denied_grace
         self._cluster = cluster
@@ -66,8 +69,15 @@ class Placer:
         self._variables = variables
         self._clock = context.clock
         self._monotonic = context.monotonic
+        self.cluster = cluster.name
+        self._held = held
         self._creates = asyncio.Semaphore(pace.in_flight)
         self._closed_because = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing may be created: the cluster is cordoned, or nobody knows whether it is."""
+        return self._held(self.cluster)
 
     async def reached(self) -> None:
         """Returns once the cluster answers: while it is not there yet, its queue may as well stay in its topic."""
@@ -86,6 +96,8 @@ class Placer:
                 while isinstance(decision, Create) and self._monotonic() - looked > _STALE:
                     looked = self._monotonic()
                     run, decision = await self._decide(request_id, refusal)
+                if isinstance(decision, Create) and self.held:
+                    return Placed.NOT_YET
                 if isinstance(decision, Create):
                     run = decision.run
                     decision = await self._create(run, owner if owner == decision.parent_uid else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
 import msgspec
@@ -21,6 +21,7 @@ from nexus.domain.events import (
     RunStarted,
     TerminalFact,
 )
+from nexus.domain.figures import Figures
 from nexus.domain.run import Run
 from nexus.domain.throttle import PendingWindow
 from nexus.ports import Partition
@@ -85,6 +86,9 @@ class Scheduler:
         self._changed = asyncio.Event()
         self._free = asyncio.Semaphore(_SERVED * placer.pace.in_flight)
         self._mine: frozenset[int] = frozenset()
+        self._taken: dict[Partition, int] = {}
+        """Where each partition goes on behind what is held here."""
+        self._serving = 0
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
         """The cluster's rate is shared out by the partitions of its one topic."""
@@ -92,11 +96,14 @@ class Scheduler:
         for lost in self._mine - numbers:
             self._window.drop_partition(lost)
         self._mine = numbers
+        self._taken = {at: offset for at, offset in self._taken.items() if at in mine}
         self._placer.pace.bucket.share(len(mine) / len(every), self._monotonic())
         self._changed.set()
 
     async def process(self, batch: Sequence[Delivery]) -> None:
         """Take the batch into the window, waiting while that is full: the queue is the topic."""
+        for topic, partition, offset in (delivery.record.position for delivery in batch):
+            self._taken.setdefault(Partition(topic, partition), offset)
         for delivery in batch:
             record = delivery.record
             try:
@@ -116,6 +123,8 @@ class Scheduler:
             while entry.partition in self._mine and not self._window.offer(entry):
                 self._changed.clear()
                 await self._changed.wait()
+            topic, partition, offset = record.position
+            self._taken[Partition(topic, partition)] = offset + 1
             self._changed.set()
 
     async def caught_up(self, until: datetime) -> None:
@@ -127,7 +136,23 @@ class Scheduler:
         while True:
             await self._free.acquire()
             entry = await self._next()
+            self._serving += 1
             self._spawn(self._serve(entry))
+
+    async def figures(self, source: str) -> Figures:
+        """Tell of this scheduler's part of the cluster. Raises Unavailable."""
+        behind = [await self._journal.end(at) - offset for at, offset in [*self._taken.items()]]
+        oldest = self._window.oldest
+        return Figures(
+            cluster=self._placer.cluster,
+            source=source,
+            at=self._clock(),
+            queued=len(self._window) + self._serving + sum(behind),
+            oldest=None if oldest is None else datetime.fromtimestamp(oldest, UTC),
+            pending=self._starting.pending,
+            window=self._starting.bound,
+            rate=self._placer.pace.bucket.rate,
+        )
 
     def heard(self, fact: Fact | None) -> None:
         """Take in a fact of any run, or None for none until now: starts and ends make room for others."""
@@ -148,8 +173,11 @@ class Scheduler:
         while True:
             now = self._monotonic()
             self._changed.clear()
-            if self._starting.room(now) > 0 and (
-                entry := self._window.next(now, self._starting.bound + self._starting.stuck)
+            room = self._starting.room(now)
+            if (
+                not self._placer.held
+                and room > 0
+                and (entry := self._window.next(now, self._starting.bound + self._starting.stuck))
             ):
                 self._changed.set()  # a place in the window became free
                 if self._starting.created(entry.request_id, now):
@@ -180,6 +208,7 @@ class Scheduler:
         except (Refused, Unavailable) as error:
             await self._try_again(entry, error)
         finally:
+            self._serving -= 1
             self._free.release()
 
     def _done(self, entry: Entry[Ack]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from nexus.backoff import retry
+from nexus.domain.cordon import Cordon
 from nexus.domain.errors import Unavailable
 from nexus.domain.events import Event, JobCreated, RunRequeued
 from nexus.domain.job import made_for
@@ -54,7 +55,10 @@ class Reconciler:
         clusters: Mapping[str, Cluster],
         oversight: Oversight,
         limits: Limits,
+        cordons: Callable[[], Mapping[str, Cordon]] = dict,
     ) -> None:
+        """`cordons` are those of the moment, by cluster."""
+        self._cordons = cordons
         self._clusters = clusters
         self._oversight = oversight
         self._store = context.store
@@ -113,7 +117,10 @@ class Reconciler:
             if created := await self._unreported_job(run, now, here):
                 return [created]
             silence = f"the cluster {name} has not been heard since {last_contact(run, contacts):%Y-%m-%d %H:%M:%S}Z"
-            return [timed_out(run, now, run.deferred_because or ("" if name in here else silence))]
+            cordon = self._cordons().get(name)
+            held = f"{cordon}: `nexus clusters uncordon {name}` lets it go on" if cordon else ""
+            because = run.deferred_because or held or ("" if name in here else silence)
+            return [timed_out(run, now, because)]
         if run.deferred_until and now >= run.deferred_until:
             # The same request again; its payload, where it was inline, is in the projections already.
             again = RunRequeued(

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from nexus.domain.events import JobCreated, Parent, RunCancelled, RunCompleted, encode_event, event_id
+from nexus.domain.figures import Figures
 from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage, begin, fold
 from nexus.domain.verdict import Verdict
@@ -223,6 +224,18 @@ async def test_when_a_cluster_was_last_heard_only_goes_forward(store):
     await store.note_contacts([later, replace(far, at=START)])
     assert sorted(await store.contacts(), key=lambda heard: heard.cluster) == [later, far]
     assert await store.watermark() is None
+
+
+async def test_each_process_tells_of_each_cluster_what_it_last_knew(store):
+    assert await store.figures() == []
+    first = Figures(cluster="eu", source="scheduler/a", at=START, nexus=("1.0",), queued=3, rate=2.5)
+    other = replace(first, source="watcher/a", queued=None, rate=None)
+    await store.note_figures([first, replace(first, cluster="us", oldest=START)])
+    await store.note_figures([other])
+    await store.note_figures([])
+    later = replace(first, at=START + timedelta(seconds=5), queued=None)
+    await store.note_figures([later])
+    assert await store.figures() == [later, other, replace(first, cluster="us", oldest=START)]
 
 
 async def test_a_cluster_that_got_the_name_of_another_is_heard_by_itself(store):

@@ -132,3 +132,47 @@ async def test_clusters_come_change_and_go_while_it_runs(nexus, kubernetes_serve
 
 async def accepted(nexus: NexusProcess) -> bool:
     return not await refused(nexus, "long")
+
+
+async def test_a_cordoned_cluster_finishes_what_it_has_and_starts_nothing(nexus, kubernetes_server, tmp_path):
+    Mounted(tmp_path / "kubeconfigs", standalone=kubernetes_server.read_text())
+    await nexus.start()
+
+    def told(*arguments: str) -> str:
+        done = nexus.command("clusters", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    running = await nexus.submit("long", {})
+    await nexus.reached(running, "running")
+    assert (
+        json.loads(told("cordon", "standalone", "--reason", "an upgrade", "--json"))["reason"] == "an upgrade"
+    )
+    # In one process it is known at once, in others within a second or two.
+    waiting = await nexus.submit("long", {})
+
+    async def shown() -> dict[str, object] | None:
+        [cluster] = (await nexus.http.get("/api/v1/clusters")).json()["clusters"]
+        return cluster if cluster["queued"] == 1 else None
+
+    cluster = await nexus.until(shown)
+    assert (cluster["state"], cluster["running"], cluster["cordon"]["reason"]) == (
+        "cordoned",
+        1,
+        "an upgrade",
+    )
+    assert cluster["kubernetes"].startswith("v1.")
+    await completes(nexus, "long", running)
+    assert (await nexus.run(waiting))["state"] == "queued"
+    nexus.kill()
+    await nexus.start()
+    assert "standalone is cordoned since" in told()
+    assert (await nexus.run(waiting))["state"] == "queued"
+    told("uncordon", "standalone")
+    await completes(nexus, "long", waiting)
+    replayed = nexus.command("replay", "--topic", "nexus.clusters").stdout.splitlines()
+    assert [json.loads(line)["type"] for line in replayed] == [
+        "nexus.ClusterCordoned.v1",
+        "nexus.ClusterUncordoned.v1",
+    ]
+    assert nexus.command("clusters", "cordon", "nowhere").returncode != 0

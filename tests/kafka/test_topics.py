@@ -17,7 +17,14 @@ from nexus.kafka.admin import Admin, Topic
 from nexus.kafka.client import connection
 from nexus.kafka.topics import add_cluster, wanted
 
-NAMES = ["nexus.requests.a", "nexus.runs", "nexus.observations", "nexus.results", "nexus.dead-letters"]
+NAMES = [
+    "nexus.requests.a",
+    "nexus.runs",
+    "nexus.observations",
+    "nexus.results",
+    "nexus.dead-letters",
+    "nexus.clusters",
+]
 LATER = "nexus.requests.later"
 
 
@@ -60,6 +67,7 @@ def test_topics_are_made_once(run):
     assert states(again) == {
         **dict.fromkeys(NAMES, ("there", 8, [])),
         "nexus.dead-letters": ("there", 1, []),
+        "nexus.clusters": ("there", 1, []),
     }
     assert "nexus.runs" in run("--development").stdout
 

@@ -37,6 +37,15 @@ class Clients:
             self.busy += 1
             self._installation.loop.create_task(self._one(self._chance.between(0.0, seconds)))
 
+    async def ask_for(self, path: str) -> bool:
+        """Whether a change of the operators was answered as done. It is asked for until it is, or refused."""
+        for _ in range(10):
+            answer = await self._http.call("POST", path, b"{}")
+            if answer and answer.status != 503:
+                return answer.status < 300
+            await asyncio.sleep(self._chance.between(0.5, 2.0))
+        return False
+
     async def _one(self, wait: float) -> None:
         await asyncio.sleep(wait)
         try:

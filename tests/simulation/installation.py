@@ -22,7 +22,7 @@ from nexus.config import (
     Throttle,
 )
 from nexus.config import Http as HttpConfig
-from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
+from nexus.domain.topics import CLUSTERS, DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, requests_of
 from tests.simulation.chance import Chance
 from tests.simulation.cluster import Site
 from tests.simulation.driver import Brokers
@@ -107,6 +107,7 @@ class Installation:
             OBSERVATIONS: self.config.log.run_partitions,
             RESULTS: 1,
             DEAD_LETTERS: 1,
+            CLUSTERS: 1,
         }
         self.log.add(self.topics)
         self.groups = Groups(self.log.counts, loop, chance.child("groups"), self.network)

@@ -28,6 +28,8 @@ _PATIENCE = 240.0
 """Seconds after that in which everything must have ended."""
 _AFTER = 6.0
 """Seconds for which nothing may happen then."""
+_HEARD, _CORDONED = 6.0, 6.0
+"""Seconds after which every scheduler has heard of a cordon, and for which it then lasts."""
 _FOLDED = 1.0
 """Seconds in which a ledger has folded whatever is in the log."""
 
@@ -94,6 +96,8 @@ async def _direct(
     weather.begin()
     await asyncio.sleep(storm)
     installation.heal()
+    if chance.one_in(3):
+        await _cordon(installation, clients, invariants, chance.child("cordon"))
     if len(installation.sites) > 1 and chance.one_in(4):
         installation.lose_a_cluster()
     give_up = loop.time() + _PATIENCE
@@ -106,6 +110,26 @@ async def _direct(
         await asyncio.sleep(_AFTER)
     invariants.check(clients)
     invariants.broken += await _differences(installation)
+
+
+async def _cordon(
+    installation: Installation, clients: Clients, invariants: Invariants, chance: Chance
+) -> None:
+    """In good weather, when every scheduler hears of it: nothing is started there until it is given Jobs again."""
+    name = chance.of([*installation.sites])
+    site = installation.sites[name]
+    if await clients.ask_for(f"/api/v1/clusters/{name}/cordon"):
+        clients.begin(2, 1.0)
+        await asyncio.sleep(_HEARD)
+        before = sum(map(len, site.makings.values()))
+        await asyncio.sleep(_CORDONED)
+        if (after := sum(map(len, site.makings.values()))) > before:
+            invariants.broken.append(
+                f"cordon: {after - before} Jobs were made on {name} while it was cordoned"
+            )
+    # What waited goes on, or the simulation finds that it does not end.
+    while not await clients.ask_for(f"/api/v1/clusters/{name}/uncordon"):
+        await asyncio.sleep(1.0)
 
 
 async def _differences(installation: Installation) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from datetime import UTC, datetime
 
 from nexus.domain.events import decode_event, event_id
+from nexus.domain.figures import Figures
 from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
@@ -28,6 +29,7 @@ class Projections:
         self.payloads: dict[str, bytes] = {}
         self.heard: dict[tuple[str, str], datetime] = {}
         self.verdicts: dict[tuple[str, str], Verdict] = {}
+        self.figures: dict[tuple[str, str], Figures] = {}
         self.folded: dict[Partition, datetime] = {}
         self.advanced: Callable[[Mapping[Partition, datetime]], None] = lambda _: None
         """Called before each step of the watermark."""
@@ -173,6 +175,13 @@ class SimulatedRunStore:
 
     async def contacts(self) -> list[Contact]:
         return await self._read(lambda: [Contact(*key, at) for key, at in sorted(self._there.heard.items())])
+
+    async def note_figures(self, figures: Sequence[Figures]) -> None:
+        noted = {(each.cluster, each.source): each for each in figures}
+        await self._network.change("store", "", lambda: self._there.figures.update(noted))
+
+    async def figures(self) -> list[Figures]:
+        return await self._read(lambda: [self._there.figures[key] for key in sorted(self._there.figures)])
 
     async def judged(self, verdicts: Sequence[Verdict]) -> None:
         said = {(each.cluster, each.digest): each for each in verdicts}

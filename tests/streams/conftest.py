@@ -14,6 +14,8 @@ import pytest
 
 from api.context import ApiContext
 from api.verdicts import Verdicts
+from nexus.cordons import Cordons
+from nexus.domain.cordon import Cordon
 from nexus.domain.diagnosis import GRACES
 from nexus.domain.events import Event, RunRequested
 from nexus.domain.garbage import Keeping
@@ -21,7 +23,16 @@ from nexus.domain.job import Materializer
 from nexus.domain.observed import JobView
 from nexus.domain.payload import PayloadSigner
 from nexus.domain.run import Run
-from nexus.domain.topics import DEAD_LETTERS, OBSERVATIONS, RESULTS, RUNS, NewRecord, read_event, requests_of
+from nexus.domain.topics import (
+    CLUSTERS,
+    DEAD_LETTERS,
+    OBSERVATIONS,
+    RESULTS,
+    RUNS,
+    NewRecord,
+    read_event,
+    requests_of,
+)
 from nexus.embedded.claims import SqliteClaims
 from nexus.embedded.event_log import SqliteEventLog
 from nexus.embedded.payload_store import FolderPayloadStore
@@ -57,7 +68,15 @@ MATERIALIZER = Materializer("tests", "0.1.0", timedelta(days=7))
 KEEPING = Keeping(
     job_grace=timedelta(hours=1), payload_retention=timedelta(hours=3), payload_grace=timedelta(hours=2)
 )
-TOPICS = {RUNS: 3, REQUESTS: 2, requests_of(ELSEWHERE): 1, OBSERVATIONS: 3, RESULTS: 2, DEAD_LETTERS: 1}
+TOPICS = {
+    RUNS: 3,
+    REQUESTS: 2,
+    requests_of(ELSEWHERE): 1,
+    OBSERVATIONS: 3,
+    RESULTS: 2,
+    DEAD_LETTERS: 1,
+    CLUSTERS: 1,
+}
 
 
 class ManualClock:
@@ -152,13 +171,18 @@ class Installation(Tasks):
         return Collector(self.context, self.clusters, span, removed)
 
     def reconciler(
-        self, grace: float = 30, blind: float = MAX_BLIND, removed: Collection[str] = (), **graces: float
+        self,
+        grace: float = 30,
+        blind: float = MAX_BLIND,
+        removed: Collection[str] = (),
+        cordons: Callable[[], Mapping[str, Cordon]] = dict,
+        **graces: float,
     ) -> Reconciler:
         """Hangs are given up after a minute each, but for the `graces` that a test names, in seconds."""
         spans = {name: timedelta(seconds=graces.get(name, 60)) for name in GRACES}
         limits = Limits(timedelta(seconds=grace), timedelta(seconds=blind), removed)
         oversight = Oversight(self.clusters, spans, limits.check_after)
-        return Reconciler(self.context, self.clusters, oversight, limits)
+        return Reconciler(self.context, self.clusters, oversight, limits, cordons)
 
     def api_context(self, folder: Path, **fields: Any) -> ApiContext:
         """What an API works with; each run that is submitted is run 1."""
@@ -171,6 +195,7 @@ class Installation(Tasks):
             "signer": SIGNER,
             "urls": SignedUrls(SIGNER),
             "clusters": {CLUSTER},
+            "cordons": Cordons(self.log, self.clock.monotonic),
             "clock": self.clock,
             "new_id": lambda: run_id(1),
             "host": "tests",

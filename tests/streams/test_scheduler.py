@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ import pytest
 from nexus.domain.admission import LookAhead
 from nexus.domain.errors import NexusError, OutcomeUnknown, Refused, Unavailable
 from nexus.domain.events import DeadLettered, JobCreated, Parent, RunDeferred, RunSchedulingFailed
+from nexus.domain.figures import Figures
 from nexus.domain.job import ALGORITHM, is_ours
 from nexus.domain.payload import PayloadSigner
 from nexus.domain.run import DRY_RUN, Stage, State
@@ -21,7 +23,7 @@ from nexus.ports import Folded
 from streams.processor import Ack, Delivery
 from streams.scheduler.placing import Pace, Placer
 from streams.scheduler.scheduler import Scheduler, Starts
-from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, Installation, run_id
+from tests.streams.conftest import ELSEWHERE, MATERIALIZER, REQUESTS, TOPICS, Installation, run_id
 from tests.support.factories import CLUSTER, after, algorithm, cancelled, completed, folded, job_created
 
 PARK_AFTER = 60
@@ -49,6 +51,7 @@ class Scheduling:
             floor=pending, ceiling=ceiling or pending, target_wait=5, grace=1e6, stuck_ceiling=1000
         )
         self.taken = 0
+        self.held = False
         self._installation = installation
         placer = Placer(
             installation.context,
@@ -57,6 +60,7 @@ class Scheduling:
             timedelta(seconds=DENIED_GRACE),
             MATERIALIZER,
             SignedUrls(SIGNER),
+            held=lambda _: self.held,
         )
         self._scheduler = Scheduler(
             installation.context,
@@ -89,6 +93,9 @@ class Scheduling:
     async def stop(self) -> None:
         await self._installation.stop(*self._tasks)
 
+    async def figures(self) -> Figures:
+        return await self._scheduler.figures("scheduler/tests")
+
     async def settled(self) -> None:
         """Everything on its topic was acknowledged."""
         await self._installation.consumed("scheduler", REQUESTS)
@@ -106,6 +113,37 @@ async def placed(nexus: Installation, run: str, *, passing: float = 0.01):
 
 
 # One Job for each request
+
+
+async def test_a_cluster_that_is_held_is_given_nothing_and_what_waits_goes_on_later(nexus):
+    scheduling = Scheduling(nexus, window=2).run()
+    scheduling.held = True
+    # Of one partition, so that those count that do not fit into the look-ahead.
+    number, *others = [each for each in range(30) if zlib.crc32(run_id(each).encode()) % 2][:5]
+    first = await nexus.queued(number)
+    for each in others:
+        await nexus.queued(each)
+
+    async def waiting() -> Figures | None:
+        figures = await scheduling.figures()
+        return figures if figures.queued == 5 else None
+
+    figures = await nexus.until(waiting)
+    assert (figures.cluster, figures.source) == (CLUSTER, "scheduler/tests")
+    assert (figures.pending, figures.window) == (0, 1000)
+    assert figures.oldest == first.request.at
+    assert nexus.cluster.asked == []
+    assert await nexus.committed("scheduler", REQUESTS) == [0] * TOPICS[REQUESTS]
+    scheduling.held = False
+    for each in (number, *others):
+        await placed(nexus, run_id(each))
+    await scheduling.settled()
+
+    async def none_waits() -> bool:
+        figures = await scheduling.figures()
+        return (figures.queued, figures.oldest, figures.pending) == (0, None, 5)
+
+    await nexus.until(none_waits)
 
 
 async def test_one_job_for_each_request(nexus):

@@ -17,7 +17,7 @@ from nexus.config import Cassandra
 
 __all__ = ["cassandra_session", "cassandra_store", "drop_keyspace", "drop_keyspaces", "fresh_keyspace", "now"]
 
-_TABLES = ("checkpoints", "run_events", "payloads", "listings", "buckets", "progress", "claims")
+_TABLES = ("checkpoints", "run_events", "payloads", "listings", "buckets", "progress", "claims", "figures")
 
 
 async def fresh_keyspace(config: Cassandra) -> None:

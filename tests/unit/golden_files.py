@@ -13,6 +13,8 @@ from typing import get_args
 import msgspec
 
 from nexus.domain.events import (
+    ClusterCordoned,
+    ClusterUncordoned,
     DeadLettered,
     Diagnosis,
     Event,
@@ -224,6 +226,12 @@ SAMPLES: dict[str, Event] = {
             offset=17,
             reason="JSON is malformed",
             record=b"\x00\xff{",
+        ),
+        ClusterCordoned(
+            cluster=CLUSTER, at=after(10), subject="user:anna@example.com", reason="upgrade of its nodes"
+        ),
+        ClusterUncordoned(
+            cluster=CLUSTER, at=after(11), subject="user:anna@example.com", reason="it is done"
         ),
     )
 }

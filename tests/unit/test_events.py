@@ -88,7 +88,15 @@ def test_saying_a_thing_again_is_a_repeat_but_for_what_may_happen_again(kind):
     event = SAMPLES[kind]
     again = replace(event, at=event.at + timedelta(seconds=1))
     assert (event_id(again) == event_id(event)) is (
-        kind not in {"RunRequested", "RunTagged", "RunStalled", "RunResumed"}
+        kind
+        not in {
+            "RunRequested",
+            "RunTagged",
+            "RunStalled",
+            "RunResumed",
+            "ClusterCordoned",
+            "ClusterUncordoned",
+        }
     )
 
 
@@ -211,6 +219,8 @@ def test_every_event_goes_to_its_topic(kind):
         "RunObserved": "nexus.observations",
         "RunEnded": "nexus.results",
         "DeadLettered": "nexus.dead-letters",
+        "ClusterCordoned": "nexus.clusters",
+        "ClusterUncordoned": "nexus.clusters",
     }
     assert to_record(SAMPLES[kind], "test").topic == topics.get(kind, "nexus.runs")
 
