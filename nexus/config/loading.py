@@ -90,6 +90,9 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"auth.algorithms names {', '.join(sorted(refused))}, and tokens are taken that are signed with "
             f"{', '.join(ALGORITHMS)}"
         )
+    if bool(config.s3.access_key) != bool(config.s3.secret_key):
+        there, absent = ("access_key", "secret_key") if config.s3.access_key else ("secret_key", "access_key")
+        yield f"s3.{there} is set without s3.{absent}: set both, or none where the machine's own role opens the bucket"
     garbage, placement, cassandra = config.garbage, config.placement, config.cassandra
     if garbage.payload_grace <= placement.deadline:
         yield (

@@ -58,9 +58,9 @@ class Fleet(NamedTuple):
     """Of each shard, and of `single`."""
     servers: Servers
 
-    async def mount(self, shards: Mapping[str, Installed]) -> None:
-        """Have kubeconfigs of these shards in the Secrets, and in the pods that they are mounted in."""
-        await _make_kubeconfigs(self.home, shards)
+    async def mount(self, shards: Mapping[str, Installed], **others: str) -> None:
+        """Have kubeconfigs of these shards in the Secrets, and in the pods that they are mounted in; others as given."""
+        await _make_kubeconfigs(self.home, shards, **others)
         await self.controller.mount()
 
     @property
@@ -94,12 +94,12 @@ async def _servers(etcd: Kubernetes, folder: Path) -> AsyncIterator[Sequence[Clu
             server.remove()
 
 
-async def _make_kubeconfigs(home: Site, shards: Mapping[str, Installed]) -> None:
+async def _make_kubeconfigs(home: Site, shards: Mapping[str, Installed], **others: str) -> None:
     for account, secret in (("scheduler", "nexus-workers"), ("controller", "nexus-controller-shards")):
         kubeconfigs = {
             name: await one.site.kubeconfig_of(f"remote-{account}") for name, one in shards.items()
         }
-        await home.make_secret(secret, kubeconfigs)
+        await home.make_secret(secret, kubeconfigs | others)
 
 
 @asynccontextmanager

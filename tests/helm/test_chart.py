@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,6 +22,7 @@ from nexus.composition.engines import Engines
 from nexus.composition.serving import ROLES
 from nexus.config import Config, load
 from nexus.domain.access import read_rules
+from nexus.domain.errors import ConfigError
 from tests.support.helm import CHART, CRDS, QUICKSTART, SHAPES, Helm, container, of_kind, pods, settings
 
 EVERYTHING = {
@@ -52,14 +55,19 @@ SECRETS = {
 }
 
 
-def configured(pod: Any) -> Config:
-    """What Nexus makes of a pod's variables."""
+def variables(pod: Any) -> dict[str, str]:
+    """What a pod's container has in its environment."""
     only = container(pod)
     environment = {}
     for source in only.get("envFrom", []):
         environment |= SECRETS[source["secretRef"]["name"]]
     environment |= {entry["name"]: entry.get("value", "signed" * 8) for entry in only["env"]}
-    return load(None, environment)
+    return environment
+
+
+def configured(pod: Any) -> Config:
+    """What Nexus makes of it."""
+    return load(None, variables(pod))
 
 
 @pytest.mark.parametrize("mode", SHAPES)
@@ -245,6 +253,33 @@ def test_lag_is_asked_of_the_groups_that_there_are(helm: Helm, mode, more):
 )
 def test_wrong_values_are_refused_with_a_sentence(helm: Helm, given, sentence):
     assert sentence in helm.fails("template", "nexus", CHART, *settings(QUICKSTART | given))
+
+
+@pytest.mark.parametrize("mode", SHAPES)
+def test_a_secret_that_is_missing_is_named_before_anything_starts(helm: Helm, mode):
+    """By the kubelet, and by what describes the pod: no role starts with half of what it needs."""
+    for role, pod in pods(helm.template(SHAPES[mode])).items():
+        named = [entry["valueFrom"] for entry in container(pod)["env"] if "valueFrom" in entry]
+        sources = [*container(pod).get("envFrom", []), *named]
+        for source in sources:
+            assert not next(iter(source.values())).get("optional"), (role, source)
+
+
+def test_half_of_the_keys_to_the_bucket_are_refused_before_anything_starts(helm: Helm):
+    given = variables(pods(helm.template(QUICKSTART))["api"])
+    del given["NEXUS__S3_BUFFER__SECRET_ACCESS_KEY"]
+    with pytest.raises(ConfigError, match=r"s3\.access_key is set without s3\.secret_key"):
+        load(None, given)
+
+
+def test_a_secret_that_does_not_say_where_the_run_store_is_ends_the_role(helm: Helm):
+    given = variables(pods(helm.template(QUICKSTART))["ledger"])
+    del given["NEXUS__SCYLLA_CQL_STORE__HOSTS"]
+    command = [sys.executable, "-m", "nexus", "ledger"]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "no run store is configured" in done.stderr
+    assert "set cassandra.hosts" in done.stderr
 
 
 def test_everything_bears_one_version(helm: Helm):

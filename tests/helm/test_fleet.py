@@ -156,7 +156,7 @@ async def test_runs_go_through_while_one_cluster_is_upgraded(fleet: Fleet) -> No
 
     runs: list[str] = []
     for role in UPGRADED:
-        load = asyncio.gather(*map(submitted, range(RUNS // len(UPGRADED))))
+        load = asyncio.gather(*map(submitted, range(-(-RUNS // len(UPGRADED)))))
         async with single.replaced(role):
             runs += await load
             if role == "api":
@@ -168,10 +168,17 @@ async def test_runs_go_through_while_one_cluster_is_upgraded(fleet: Fleet) -> No
 async def test_a_third_shard_comes_and_one_goes(
     fleet: Fleet, etcd: Kubernetes, helm: Helm, tmp_path: Path
 ) -> None:
-    """Without a restart, by what is in the Secrets of kubeconfigs; a run elsewhere goes on."""
+    """Without a restart, by what is in the Secrets of kubeconfigs; one that is none is named, and a run elsewhere goes on."""
     api = fleet.api
     held = await api.submit("held-eu")
     await api.reached(held, "running", 120)
+
+    async def told() -> bool:
+        answer = await api.http.get("/readyz")
+        return answer.status_code == 200 and "/app/config/shards/ap" in answer.text
+
+    await fleet.mount(fleet.shards, ap="no kubeconfig")
+    await api.until(told, 60, 0.2)
     async with further_shard(fleet, etcd, helm, tmp_path, "ap") as ap:
         await fleet.mount({**fleet.shards, "ap": ap})
         given = algorithms_of("ap")

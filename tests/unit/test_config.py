@@ -288,6 +288,8 @@ def test_a_grace_is_checked_before_anything_starts(file, content, words):
             {"CASSANDRA__HOSTS": "db", "CASSANDRA__ROW_LIFETIME": "100h"},
             r"garbage\.payload_retention \(168h0m0s\).*cassandra\.row_lifetime",
         ),
+        ({"S3__ACCESS_KEY": "key"}, r"s3\.access_key is set without s3\.secret_key"),
+        ({"S3_BUFFER__SECRET_ACCESS_KEY": "hush"}, r"s3\.secret_key is set without s3\.access_key"),
     ],
 )
 def test_keys_that_contradict_each_other_are_named(variables, words):
