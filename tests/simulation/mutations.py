@@ -233,6 +233,13 @@ MUTATIONS = (
         "        ends = [",
         "        for delivery in batch:\n            delivery.ack()\n        ends = [",
     ),
+    Mutation(
+        "Cordons",
+        "a scheduler does not look whether its cluster is cordoned",
+        "streams/scheduler/placing.py",
+        "        return self._held(self.cluster)\n",
+        "        return False\n",
+    ),
 )
 
 
