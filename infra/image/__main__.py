@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,8 +38,7 @@ def main() -> int:
 def build_image(builds: Builder) -> str:
     """Build infra/Dockerfile, and answer the tag. Raises BuilderError and subprocess.CalledProcessError."""
     version = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    arguments = {"VERSION": version, "REVISION": revision.stdout.strip() or "unknown"}
+    arguments = {"VERSION": version, "REVISION": _revision()}
     tags = [f"nexus:{version}", "nexus:latest"]
     with _packages_here() as secrets:
         builds.build(Build(Path("infra/Dockerfile"), tags, arguments, secrets))
@@ -52,6 +52,15 @@ def run_tests(builds: Builder, tag: str) -> int:
         builds.build(Build(file, [_TESTS], {"IMAGE": tag}, secrets))
     with builds.command(Run(_TESTS, [*_SUITES, "-n", "2", "-m", "not servers"], _FOREIGN)) as command:
         return subprocess.run(command, check=False).returncode
+
+
+def _revision() -> str:
+    """Of this checkout, where it is one."""
+    git = shutil.which("git")
+    said = (
+        git and subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+    )
+    return said.strip() if said else "unknown"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ WORKDIR /source
 # What is in the image comes first; what only tests import is looked for after it.
 RUN packages=$(python -c "import sysconfig; print(sysconfig.get_path('purelib'))") && \
     echo /opt/tests > "$packages/tests.pth" && \
+    ln -s /tmp .import_linter_cache && \
     for name in api nexus streams; do rm -r $name && ln -s "$packages/$name" $name || exit 1; done
 ENV PATH=$PATH:/opt/tests/bin HOME=/tmp HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis \
     MYPY_CACHE_DIR=/tmp/mypy RUFF_CACHE_DIR=/tmp/ruff
