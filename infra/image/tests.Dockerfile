@@ -6,7 +6,7 @@ RUN python -m venv /opt/build
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.crt,target=/etc/pip.crt \
     /opt/build/bin/pip install --disable-pip-version-check --no-cache-dir --target /opt/tests -c constraints.txt \
-        '.[dev,examples]'
+        pip '.[dev,examples]'
 
 FROM $IMAGE
 USER 0
