@@ -174,8 +174,8 @@ async def test_a_third_shard_comes_and_one_goes(
     await api.reached(held, "running", 120)
 
     async def told() -> bool:
-        answer = await api.http.get("/readyz")
-        return answer.status_code == 200 and "/app/config/shards/ap" in answer.text
+        answer = await fleet.controller.pods["scheduler"].http.get("/readyz")
+        return answer.status_code == 200 and "shards/ap" in answer.text
 
     await fleet.mount(fleet.shards, ap="no kubeconfig")
     await api.until(told, 60, 0.2)
