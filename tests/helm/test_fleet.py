@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 UPGRADED = ("ledger", "supervisor", "watcher", "scheduler", "receiver", "api")
 """Readers before writers."""
-RUNS = int(os.environ.get("NEXUS_TEST_RUNS", "200"))
+RUNS = int(os.environ.get("NEXUS_TEST_RUNS", "60"))
 ON_A_SHARD = 10
 TEMPLATES = f"{RESOURCES}/nexusalgorithmtemplates"
 

@@ -29,6 +29,9 @@ _TOGETHER = (
 groups begin first, in this order.
 """
 
+_SAME_PROCESS = {"fleet": "own_servers"}
+"""Two that would each take a small machine for themselves: one begins when the other has ended."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
@@ -46,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _SLOW.intersection(item.path.parts):
             item.add_marker("slow")
         if group := next((each for each in _TOGETHER if each in wanted), None):
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group(_SAME_PROCESS.get(group, group)))
     items.sort(key=_turn)
 
 
