@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Each runs servers and roles of Nexus beside it, which are what takes the machine.
-WORKERS ?= 2
+# More than there are cores: tests wait as much as they work.
+WORKERS ?= 3
 TESTS = $(BIN)/python -m pytest -n $(WORKERS)
 
 # Tests start hundreds of processes: what they import is compiled once, whatever the machine is used to.

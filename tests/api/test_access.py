@@ -130,7 +130,9 @@ async def test_every_cell(guarded):
         body = {"json": BODIES[need]} if need in BODIES else {}
         query = {"params": {"verb": "read"}} if need is Without.KNOWN else {}
         for algorithm in (MINE, OTHER):
-            filled = operation.format(algorithm=algorithm, request_id=runs[algorithm], tag="a", name="x")
+            filled = operation.format(
+                algorithm=algorithm, request_id=runs[algorithm], tag="a", name="x", cluster="elsewhere"
+            )
             for subject in SUBJECTS:
                 cell = (operation, algorithm, subject)
                 answer = await guarded.ask(subject, filled, **body, **query)
