@@ -15,9 +15,12 @@ _P256 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
 
 
 class Authority:
-    """`ca.crt`, `ca.key`, and a `.crt` and `.key` in PEM for every certificate that was asked for."""
+    """`ca.crt`, `ca.key`, and a `.crt` and `.key` in PEM for every certificate that was asked for.
 
-    def __init__(self, folder: Path) -> None:
+    Without `key_usage` its certificate does not say what its key is for: Python 3.13 refuses that, others take it.
+    """
+
+    def __init__(self, folder: Path, *, key_usage: bool = True) -> None:
         self._folder = folder
         self._openssl = needed("openssl", "Certificates: install openssl")
         self.certificate = folder / "ca.crt"
@@ -34,6 +37,7 @@ class Authority:
                 _DAYS,
                 "-subj",
                 "/CN=nexus-test",
+                *(["-addext", "keyUsage=critical,keyCertSign,cRLSign"] if key_usage else []),
                 "-out",
                 self.certificate,
             )
@@ -62,6 +66,7 @@ class Authority:
             with tempfile.TemporaryDirectory() as scratch:
                 request, extensions = Path(scratch, "request"), Path(scratch, "extensions")
                 extensions.write_text(
+                    "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid,issuer\n"
                     f"extendedKeyUsage={usage}\n" + (f"subjectAltName={names}\n" if names else "")
                 )
                 self._run("req", "-new", "-key", key, "-subj", subject, "-out", request)

@@ -228,7 +228,7 @@ async def test_the_environment_may_name_a_proxy(
 
 async def test_certificates_are_taken_that_kubectl_takes(tmp_path: Path) -> None:
     """That of this authority says nothing of the use of its key, as EKS's does not: Python 3.13 is stricter by itself."""
-    authority = Authority(tmp_path / "pki")
+    authority = Authority(tmp_path / "pki", key_usage=False)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue("server", "/CN=server", "serverAuth", "IP:127.0.0.1"))
 

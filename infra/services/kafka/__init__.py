@@ -83,27 +83,27 @@ class SecureKafka(Kafka):
 
     @property
     def ca_file(self) -> Path:
-        return self.folder / "pki" / "ca.crt"
+        return self.folder / "certificates" / "ca.crt"
 
     @property
     def cert_file(self) -> Path:
-        return self.folder / "pki" / "client.crt"
+        return self.folder / "certificates" / "client.crt"
 
     @property
     def key_file(self) -> Path:
-        return self.folder / "pki" / "client.key"
+        return self.folder / "certificates" / "client.key"
 
     @property
     def variables(self) -> Mapping[str, str]:
         return {}
 
     def prepare(self) -> None:
-        authority = Authority(self.folder / "pki")
+        authority = Authority(self.folder / "certificates")
         authority.issue("client", "/CN=client", "clientAuth")
         certificate, key = authority.issue(
             "broker", "/CN=broker", "serverAuth,clientAuth", "DNS:localhost,IP:127.0.0.1"
         )
-        (self.folder / "pki" / "broker.pem").write_text(key.read_text() + certificate.read_text())
+        (self.folder / "certificates" / "broker.pem").write_text(key.read_text() + certificate.read_text())
         settings = self.render(
             _HERE / "server.properties",
             _HERE / "secure.properties",

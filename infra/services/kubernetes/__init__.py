@@ -90,7 +90,7 @@ class Kubernetes(Server):
 
     @property
     def _pki(self) -> Path:
-        return self.folder / "pki"
+        return self.folder / "certificates"
 
     def _component(
         self, name: str, program: str, flags: Mapping[str, object], ready: Callable[[], bool]
