@@ -37,14 +37,18 @@ async def begun(changes: Watch) -> Listed:
 
 
 async def see(changes: Watch, *names: str) -> None:
-    """Read until each of these Jobs was added."""
-    missing = set(names)
+    """Read until each of these Jobs was added, and a pod of each: then both streams are open."""
+    jobs, pods = set(names), set(names)
     async with asyncio.timeout(30):
-        while missing:
+        while jobs or pods:
             change = await anext(changes)
             assert isinstance(change, Change)
-            if isinstance(change.object, JobView) and change.kind == "ADDED":
-                missing.remove(change.object.metadata.name)
+            if change.kind != "ADDED":
+                continue
+            if isinstance(change.object, JobView):
+                jobs.remove(change.object.metadata.name)
+            else:
+                pods.discard(change.object.metadata.labels["batch.kubernetes.io/job-name"])
 
 
 async def placed(cluster: KubernetesCluster, *jobs: Manifest) -> list[str]:
