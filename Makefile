@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# More than there are cores: tests wait as much as they work.
-WORKERS ?= 3
+# As many as two cores have room for, beside the servers and roles of Nexus that tests start: a third made it no faster.
+WORKERS ?= 2
 TESTS = $(BIN)/python -m pytest -n $(WORKERS)
 
 # Tests start hundreds of processes: what they import is compiled once, whatever the machine is used to.
