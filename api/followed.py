@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from api.context import ApiContext
+from api.waiting import waited
 from nexus.domain.errors import Unavailable
 from nexus.domain.topics import requests_of
 from nexus.ports import EventLog, RunStore
@@ -38,8 +37,5 @@ async def must_be_followed(context: ApiContext, cluster: str) -> None:
 
     Raises Unavailable.
     """
-    asked = context.clock()
-    while not await context.is_followed(cluster):
-        if context.clock() - asked > context.read_wait:
-            raise Unavailable(f"no ledger folds the requests for the cluster {cluster} yet: try again")
-        await asyncio.sleep(_PAUSE)
+    if not await waited(context, lambda: context.is_followed(cluster), _PAUSE):
+        raise Unavailable(f"no ledger folds the requests for the cluster {cluster} yet: try again")

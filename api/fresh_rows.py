@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from api.context import ApiContext
+from api.waiting import waited
 from nexus.domain.errors import NotFound, Unavailable
 from nexus.domain.ids import parse_request_id
 from nexus.domain.run import Run
@@ -55,8 +54,9 @@ async def _settled(context: ApiContext, run: Run) -> Run:
 async def _caught_up(context: ApiContext) -> bool:
     """Wait until the watermark has passed this moment; False when `read_wait` was not enough."""
     asked = context.clock()
-    while (watermark := await context.store.watermark()) is None or watermark < asked:
-        if context.clock() - asked > context.read_wait:
-            return False
-        await asyncio.sleep(_PAUSE)
-    return True
+
+    async def passed() -> bool:
+        watermark = await context.store.watermark()
+        return watermark is not None and watermark >= asked
+
+    return await waited(context, passed, _PAUSE)

@@ -88,9 +88,10 @@ async def check_run(
     context: ContextOf, capability: CapabilityOf, algorithm: Algorithm, request_id: RequestId
 ) -> Check | Response[str]:
     try:
-        if problem := context.reports.problem(capability, require_id(request_id), algorithm, context.clock()):
+        run_id = require_id(request_id)
+        if problem := context.reports.problem(capability, run_id, algorithm, context.clock()):
             context.reports.refuse(problem)
-        run = await current_end(context, require_id(request_id), algorithm)
+        run = await current_end(context, run_id, algorithm)
     except NotFound:
         return text(404, f"checkpoint not found: {algorithm}/{request_id}")
     return Check(run.ended)

@@ -57,7 +57,8 @@ async def list_clusters(context: ContextOf) -> Clusters:
     names = {*context.clusters, *context.removed, *(each.cluster for each in contacts)}
     views = []
     for name in sorted(names):
-        heard = max((each for each in contacts if each.cluster == name), key=_at, default=None)
+        mine = sorted((each for each in contacts if each.cluster == name), key=_at)
+        heard = mine[-1] if mine else None
         known = total(name, told)
         cordon = context.cordons.standing.get(name)
         oldest = known.oldest if known else None
@@ -67,8 +68,8 @@ async def list_clusters(context: ContextOf) -> Clusters:
                 state=_state(context, name, heard, cordon, now),
                 identity=heard.identity if heard else "",
                 heard_at=heard.at if heard else None,
-                problem=_problem(context, name, contacts, now),
-                cordon=CordonView(cordon.since, cordon.subject, cordon.reason) if cordon else None,
+                problem=_problem(context, name, mine, contacts, now),
+                cordon=_view(cordon) if cordon else None,
                 queued=known.queued if known else None,
                 lag=(now - oldest).total_seconds() if oldest else (0.0 if known else None),
                 pending=known.pending if known else None,
@@ -102,11 +103,7 @@ async def cordon_cluster(
     )
     await context.cordons.refresh()
     standing = context.cordons.standing.get(cluster)
-    return (
-        CordonView(standing.since, standing.subject, standing.reason)
-        if standing
-        else CordonView(context.clock())
-    )
+    return _view(standing) if standing else CordonView(context.clock())
 
 
 @post(
@@ -169,9 +166,13 @@ def _state(
     return "ready" if _lately(context, heard, now) else "unreachable"
 
 
-def _problem(context: ApiContext, name: str, contacts: Sequence[Contact], now: datetime) -> str:
-    """Two clusters that are one have one identity; one that was made anew, or is another, has had two."""
-    mine = sorted((each for each in contacts if each.cluster == name), key=_at)
+def _problem(
+    context: ApiContext, name: str, mine: Sequence[Contact], contacts: Sequence[Contact], now: datetime
+) -> str:
+    """Two clusters that are one have one identity; one that was made anew, or is another, has had two.
+
+    `mine` are those of `contacts` that are of this name, the last one at the end.
+    """
     if name not in context.clusters:
         return ""
     if not mine:
@@ -191,6 +192,10 @@ def _problem(context: ApiContext, name: str, contacts: Sequence[Contact], now: d
             "see whether its kubeconfig is the right one"
         )
     return "" if _lately(context, last, now) else "it does not answer: /readyz of its scheduler says why"
+
+
+def _view(cordon: Cordon) -> CordonView:
+    return CordonView(cordon.since, cordon.subject, cordon.reason)
 
 
 def _lately(context: ApiContext, heard: Contact | None, now: datetime) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from nexus.domain.access import Proof, Subject
 from nexus.domain.errors import Unauthenticated
 from nexus.ports import TokenSource
+from nexus.recent import Recent
 
 __all__ = ["Authenticator"]
 
@@ -27,7 +27,7 @@ class Authenticator:
     def __init__(self, sources: Sequence[TokenSource], clock: Callable[[], float] = time.time) -> None:
         self._sources = sources
         self._clock = clock
-        self._proofs: OrderedDict[bytes, tuple[Proof, float]] = OrderedDict()
+        self._proofs: Recent[bytes, tuple[Proof, float]] = Recent(_REMEMBERED)
 
     async def subject(self, token: str) -> Subject:
         """Raises Unauthenticated for what proves nothing, Unavailable where its source cannot tell now."""
@@ -55,6 +55,4 @@ class Authenticator:
         until = self._clock() + _GOOD_FOR
         if proof.expires is not None:
             until = min(until, proof.expires)
-        self._proofs[key] = proof, until
-        while len(self._proofs) > _REMEMBERED:
-            self._proofs.popitem(last=False)
+        self._proofs.keep(key, (proof, until))

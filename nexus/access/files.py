@@ -12,7 +12,7 @@ import yaml
 
 from nexus.domain.errors import ConfigError, InvalidInput
 
-__all__ = ["Followed", "document"]
+__all__ = ["FollowedFile", "document"]
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ _PAUSE = 2.0
 """Seconds between two looks. A mounted ConfigMap or Secret is changed by swapping links, of which few watchers hear."""
 
 
-class Followed(Generic[T]):
+class FollowedFile(Generic[T]):
     """What a file says now, or said when it was last whole. `problem` is why the two differ, empty where they do not."""
 
     def __init__(self, path: Path, read: Callable[[bytes, str], T]) -> None:

@@ -13,8 +13,9 @@ from typing import Annotated
 import msgspec
 import yaml
 
-from nexus.access.files import Followed, document
+from nexus.access.files import FollowedFile, document
 from nexus.domain.access import Proof, token_holder
+from nexus.domain.decoding import converted
 from nexus.domain.errors import InvalidInput, Unauthenticated
 from nexus.ports import TokenSource
 
@@ -47,7 +48,7 @@ class StaticTokens(TokenSource):
 
     remembered = False
 
-    def __init__(self, file: Followed[Entries], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, file: FollowedFile[Entries], clock: Callable[[], float] = time.time) -> None:
         self._file = file
         self._clock = clock
 
@@ -81,11 +82,7 @@ def add_token(content: bytes, entry: TokenEntry, field: str) -> bytes:
 
 def read_tokens(content: bytes, field: str) -> Entries:
     """The entries of a file of tokens. Raises InvalidInput that names the member below `field`."""
-    try:
-        found = msgspec.convert(document(content, field), _Document).tokens
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        raise InvalidInput(field + path.rstrip("`"), problem) from None
+    found = converted(document(content, field), _Document, field).tokens
     return {entry.sha256: entry for entry in found}
 
 

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 
 from nexus.cassandra.driver import Row, Session, Statement, Write
 from nexus.cassandra.list_keys import FAR, Listing, micros
-from nexus.cassandra.recent import Recent
 from nexus.cassandra.statements import Statements
 from nexus.cassandra.write_order import Stamp, Stamps
+from nexus.recent import Recent
 
 __all__ = ["Change", "Entry", "Lists", "Walk"]
 

@@ -14,7 +14,6 @@ from nexus.cassandra.gathering import Gathered
 from nexus.cassandra.list_keys import bucket_at, bucket_of, micros
 from nexus.cassandra.lists import Change, Entry, Lists, Walk
 from nexus.cassandra.progress import Progress
-from nexus.cassandra.recent import Recent
 from nexus.cassandra.rows import CHECKPOINT, decode_run, run_of_checkpoint
 from nexus.cassandra.statements import Statements, prepare
 from nexus.cassandra.verdicts import StoredVerdicts
@@ -27,6 +26,7 @@ from nexus.domain.reachability import Contact
 from nexus.domain.run import Run, Stage
 from nexus.domain.verdict import Verdict
 from nexus.ports import Folded, HistoryEntry, Partition, RunFilter
+from nexus.recent import Recent
 
 __all__ = ["CassandraRunStore"]
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from nexus.cassandra.driver import Row, Session, Statement, Write
 from nexus.cassandra.list_keys import Listing, listings
 from nexus.cassandra.lists import Change, Lists
-from nexus.cassandra.recent import Recent
 from nexus.cassandra.rows import request_values, state_values
 from nexus.cassandra.statements import Statements
 from nexus.cassandra.write_order import BEGINNING, Stamps
 from nexus.domain.run import Run
 from nexus.ports import Folded
+from nexus.recent import Recent
 
 __all__ = ["Writer"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import structlog
 from api.access.caller import Access
 from api.origins import is_loopback
 from nexus.access.authenticator import Authenticator
-from nexus.access.files import Followed, document
+from nexus.access.files import FollowedFile, document
 from nexus.access.rulebook import Rulebook
 from nexus.access.static import StaticTokens, read_tokens
 from nexus.backoff import retry
 from nexus.composition.engines import Engines
+from nexus.composition.tasks import Spawn
 from nexus.config import Auth, Config
 from nexus.domain.access import Rule, Rules, Subject, read_rules
 from nexus.domain.errors import ConfigError
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "check_mode"]
 
 _log = structlog.get_logger(__name__)
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 def check_mode(config: Config) -> None:
@@ -47,7 +46,7 @@ class Gate:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
-        self._files: list[Followed[Any]] = []
+        self._files: list[FollowedFile[Any]] = []
         self._keys: list[Keys] = []
         self._resources: KubernetesRules | None = None
 
@@ -152,8 +151,8 @@ class Gate:
         skew = auth.clock_skew.total_seconds()
         return Jwt(keys, auth.audience, auth.signing_algorithms, skew, subject_of)
 
-    def _follow(self, path: Path, read: Callable[[bytes, str], Any]) -> Followed[Any]:
-        followed = Followed(path, read)
+    def _follow(self, path: Path, read: Callable[[bytes, str], Any]) -> FollowedFile[Any]:
+        followed = FollowedFile(path, read)
         self._files.append(followed)
         return followed
 

@@ -452,10 +452,8 @@ class Engines:
     def capabilities(self) -> Capabilities:
         """What proves the reports of this installation's runs."""
         auth = self.config.auth
-        keys = [key.strip().encode() for key in auth.capability_keys.split(",") if key.strip()]
-        return Capabilities(
-            keys or [derived(self._sign_secret())], self.config.placement.installation, auth.report_allowance
-        )
+        keys = auth.capability_secrets or [derived(self._sign_secret())]
+        return Capabilities(keys, self.config.placement.installation, auth.report_allowance)
 
     def job_variables(self) -> Callable[[RunRequested, datetime], Mapping[str, str]]:
         """What each Job is given besides what its template says. Raises ConfigError where no receiver is known."""

@@ -82,8 +82,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"auth.clock_skew ({write(auth.clock_skew)}) is more than {write(_MOST_SKEW)}: tokens would be good for much "
             "longer than they say"
         )
-    keys = [key.strip() for key in auth.capability_keys.split(",") if key.strip()]
-    if not all(SHORTEST_KEY <= len(key.encode()) <= LONGEST_KEY for key in keys):
+    if not all(SHORTEST_KEY <= len(key) <= LONGEST_KEY for key in auth.capability_secrets):
         yield f"auth.capability_keys has a key that is not of {SHORTEST_KEY} to {LONGEST_KEY} bytes"
     if refused := set(auth.signing_algorithms).difference(ALGORITHMS):
         yield (

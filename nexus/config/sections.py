@@ -106,6 +106,11 @@ class Auth(_Section, frozen=True):
     def signing_algorithms(self) -> tuple[str, ...]:
         return _names(self.algorithms)
 
+    @property
+    def capability_secrets(self) -> list[bytes]:
+        """Each of `capability_keys`."""
+        return [key.encode() for key in _names(self.capability_keys)]
+
 
 class Payload(_Section, frozen=True):
     """Where payloads travel, and how their addresses are signed."""

@@ -1,4 +1,4 @@
-"""Reading JSON that somebody sent: whatever is wrong with it is InvalidInput, in words that say what and where."""
+"""Reading what somebody sent or wrote: whatever is wrong with it is InvalidInput, in words that say what and where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nexus.domain.errors import InvalidInput
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["decoded", "mended"]
+__all__ = ["converted", "decoded", "mended"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,15 @@ def decoded(decoder: msgspec.json.Decoder[T], body: Buffer, field: str = "") -> 
         raise InvalidInput(field, str(error)) from None
     except msgspec.DecodeError as error:
         raise InvalidInput(field, _unpaired(body) or str(error)) from None
+
+
+def converted(value: object, shape: type[T], field: str) -> T:
+    """Make the shape of plain data. Raises InvalidInput that names the member below `field`."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `$")
+        raise InvalidInput(field + path.rstrip("`"), problem) from None
 
 
 def mended(body: Buffer) -> bytes:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
 __all__ = ["Figures", "total"]
+
+N = TypeVar("N", int, float)
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -40,19 +43,14 @@ def total(cluster: str, figures: Iterable[Figures]) -> Figures | None:
         at=those[-1].at,
         nexus=tuple(sorted({version for each in those for version in each.nexus})),
         kubernetes=next((each.kubernetes for each in reversed(those) if each.kubernetes), ""),
-        queued=_total(each.queued for each in those),
+        queued=_sum(each.queued for each in those),
         oldest=min((each.oldest for each in those if each.oldest), default=None),
-        pending=_total(each.pending for each in those),
-        window=_total(each.window for each in those),
+        pending=_sum(each.pending for each in those),
+        window=_sum(each.window for each in those),
         rate=_sum(each.rate for each in those),
     )
 
 
-def _total(values: Iterable[int | None]) -> int | None:
+def _sum(values: Iterable[N | None]) -> N | None:
     known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return sum(known[1:], known[0]) if known else None

@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from nexus.domain.canonical import Canonical
+from nexus.domain.decoding import converted
 from nexus.domain.errors import InvalidInput
 from nexus.domain.plain import check_plain
 
@@ -197,9 +198,8 @@ def _without_nulls(value: object) -> object:
 
 def _convert(value: object, shape: type[S], field: str) -> S:
     try:
-        return msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        if problem in _UNQUOTED:
-            problem += "; write it in quotes"
-        raise InvalidInput(field + path.rstrip("`"), problem) from None
+        return converted(value, shape, field)
+    except InvalidInput as error:
+        if error.problem not in _UNQUOTED:
+            raise
+        raise InvalidInput(error.field, f"{error.problem}; write it in quotes") from None

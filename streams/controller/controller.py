@@ -16,7 +16,7 @@ from nexus.domain.sync.standing import Standing
 from nexus.domain.sync.status import Notice, initial, is_done_with, notices, status
 from nexus.ports import ObjectChange, Objects
 from streams.controller.following import Following, is_news
-from streams.controller.metrics import Figures, shown
+from streams.controller.metrics import Gauges, shown
 from streams.controller.queue import Queue
 from streams.controller.shard import Ground, Shard
 from streams.processor import Clock
@@ -72,11 +72,11 @@ class Controller:
                 for name, opens in self._at_start.items():
                     group.create_task(self.sync(name, opens))
 
-    def figures(self) -> Iterator[Figures]:
+    def gauges(self) -> Iterator[Gauges]:
         """Of the cluster of the sources, which has no copies, and of each shard."""
-        yield Figures(self._home.name, self._queue.waiting, self._queue.failing, 0, unreachable=False)
+        yield Gauges(self._home.name, self._queue.waiting, self._queue.failing, 0, unreachable=False)
         for shard in self._shards.values():
-            yield shard.figures()
+            yield shard.gauges()
 
     async def sync(self, name: str, opens: Callable[[], Awaitable[Objects]]) -> None:
         """Keep a shard up to date beside those from the start, until cancelled: then it is not asked any more."""

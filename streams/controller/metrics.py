@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-__all__ = ["WRITES", "Figures", "shown"]
+__all__ = ["WRITES", "Gauges", "shown"]
 
 WRITES = Counter(
     "nexus_controller_writes_total", "Copies that were written or deleted, or not", ["cluster", "outcome"]
@@ -25,7 +25,7 @@ _GAUGES = {
 }
 
 
-class Figures(NamedTuple):
+class Gauges(NamedTuple):
     """Of one cluster."""
 
     cluster: str
@@ -36,7 +36,7 @@ class Figures(NamedTuple):
 
 
 class _Leader(Protocol):
-    def figures(self) -> Iterable[Figures]: ...
+    def gauges(self) -> Iterable[Gauges]: ...
 
 
 class _Leaders(Collector):
@@ -49,11 +49,11 @@ class _Leaders(Collector):
         yield GaugeMetricFamily(
             "nexus_controller_leads", "Whether this replica is the one that works", len(self.running)
         )
-        found = [figures for leader in self.running for figures in leader.figures()]
+        found = [gauges for leader in self.running for gauges in leader.gauges()]
         for name, meaning in _GAUGES.items():
             family = GaugeMetricFamily(f"nexus_controller_{name}", meaning, labels=["cluster"])
-            for figures in found:
-                family.add_metric([figures.cluster], float(getattr(figures, name)))
+            for gauges in found:
+                family.add_metric([gauges.cluster], float(getattr(gauges, name)))
             yield family
 
 
@@ -63,7 +63,7 @@ REGISTRY.register(_leaders)
 
 @contextmanager
 def shown(leader: _Leader) -> Iterator[None]:
-    """Show its figures for as long as it works."""
+    """Show its gauges for as long as it works."""
     _leaders.running.append(leader)
     try:
         yield

@@ -16,7 +16,7 @@ from nexus.domain.sync.source import Source
 from nexus.domain.sync.standing import LACKS_KINDS, SEEN_TWICE, UNREACHABLE, Standing, standing
 from nexus.ports import ObjectChange, Objects
 from streams.controller.following import Following, is_news
-from streams.controller.metrics import WRITES, Figures
+from streams.controller.metrics import WRITES, Gauges
 from streams.controller.queue import Queue
 
 __all__ = ["Ground", "Shard"]
@@ -91,10 +91,10 @@ class Shard:
             return None
         return standing(key, self._sight, self._failures)
 
-    def figures(self) -> Figures:
+    def gauges(self) -> Gauges:
         there = 0 if self._unlisted else len(copies(self._sight))
         unreachable = self._problem is not None
-        return Figures(self.name, self._queue.waiting, self._queue.failing, there, unreachable)
+        return Gauges(self.name, self._queue.waiting, self._queue.failing, there, unreachable)
 
     @property
     def queue(self) -> Queue:

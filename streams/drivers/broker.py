@@ -31,9 +31,9 @@ class BrokerDriver(ABC, Generic[_Group]):
     """Feeds a processor with the records of topics, as a member of the consumer group `consumers`.
 
     `connection` holds the arguments of aiokafka's clients that say where the brokers are and who asks. A batch holds
-    at most `batch` records, or what is usual for the driver. A member is never expelled for being long at a batch, because a scheduler is whenever its
-    window is full: that the process lives is told by heartbeats, that it gets on by `problem`. `names` are those that the
-    topics have on the brokers.
+    at most `batch` records, or what is usual for the driver. A member is never expelled for being long at a batch,
+    because a scheduler is whenever its window is full: that the process lives is told by heartbeats, that it gets on by
+    `problem`. `names` are those that the topics have on the brokers.
     """
 
     usual_batch: ClassVar[int]

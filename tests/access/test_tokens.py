@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from nexus.access.authenticator import Authenticator
-from nexus.access.files import Followed
+from nexus.access.files import FollowedFile
 from nexus.access.static import StaticTokens, add_token, new_token, read_tokens
 from nexus.domain.access import Proof, user
 from nexus.domain.errors import ConfigError, InvalidInput, Unauthenticated
@@ -25,14 +25,14 @@ async def test_a_token_is_known_by_its_hash_alone(tmp_path):
     secret, entry = new_token("ci", ("routing", "nightly"), None)
     file = written(tmp_path / "tokens.yaml", entry)
     assert secret not in file.read_text()
-    proof = await StaticTokens(Followed(file, read_tokens)).prove(secret)
+    proof = await StaticTokens(FollowedFile(file, read_tokens)).prove(secret)
     assert (proof.subject.name, proof.subject.groups) == ("token:ci", ("group:routing", "group:nightly"))
 
 
 @pytest.mark.parametrize("change", [lambda t: t[:-1], lambda t: t + "x", str.upper, lambda _: "nexus_"])
 async def test_another_token_is_not(tmp_path, change):
     secret, entry = new_token("ci", (), None)
-    source = StaticTokens(Followed(written(tmp_path / "tokens.yaml", entry), read_tokens))
+    source = StaticTokens(FollowedFile(written(tmp_path / "tokens.yaml", entry), read_tokens))
     with pytest.raises(Unauthenticated):
         await source.prove(change(secret))
 
@@ -41,7 +41,9 @@ async def test_a_token_expires(tmp_path):
     at = datetime(2026, 1, 1, tzinfo=UTC)
     secret, entry = new_token("ci", (), at)
     now = at.timestamp() - 1
-    source = StaticTokens(Followed(written(tmp_path / "tokens.yaml", entry), read_tokens), clock=lambda: now)
+    source = StaticTokens(
+        FollowedFile(written(tmp_path / "tokens.yaml", entry), read_tokens), clock=lambda: now
+    )
     assert (await source.prove(secret)).expires == at.timestamp()
     now = at.timestamp()
     with pytest.raises(Unauthenticated, match="expired"):
@@ -50,7 +52,7 @@ async def test_a_token_expires(tmp_path):
 
 async def test_a_token_that_was_taken_out_is_refused_at_once(tmp_path):
     (first, one), (second, two) = new_token("a", (), None), new_token("b", (), None)
-    file = Followed(written(tmp_path / "tokens.yaml", one, two), read_tokens)
+    file = FollowedFile(written(tmp_path / "tokens.yaml", one, two), read_tokens)
     authenticator = Authenticator([StaticTokens(file)])
     assert (await authenticator.subject(first)).name == "token:a"
     written(tmp_path / "tokens.yaml", two)
@@ -63,7 +65,7 @@ async def test_a_token_that_was_taken_out_is_refused_at_once(tmp_path):
 async def test_a_file_that_breaks_changes_nothing_and_says_so(tmp_path):
     secret, entry = new_token("a", (), None)
     path = written(tmp_path / "tokens.yaml", entry)
-    file = Followed(path, read_tokens)
+    file = FollowedFile(path, read_tokens)
     for content in (b"tokens: [{name: x}]", b"{", b"tokens: 1"):
         path.write_bytes(content)
         await file.look()
@@ -83,7 +85,7 @@ def test_a_start_wants_a_whole_file(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"tokens\.yaml"):
-        Followed(path, read_tokens)
+        FollowedFile(path, read_tokens)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "x" * 101, "é"])

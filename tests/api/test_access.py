@@ -13,7 +13,7 @@ from api.access.caller import Access
 from api.access.needs import NEEDS, Without
 from docs.pages.openapi import COMMITTED
 from nexus.access.authenticator import Authenticator
-from nexus.access.files import Followed
+from nexus.access.files import FollowedFile
 from nexus.access.static import StaticTokens, add_token, new_token, read_tokens
 from nexus.domain.access import Verb, read_rules
 from nexus.domain.events import RunCancelled, RunRequested, RunTagged
@@ -92,7 +92,7 @@ class Guarded(Api):
             self.tokens[name], entry = new_token(name, GROUPS.get(name, ()), None)
             content = add_token(content, entry, "tokens")
         (folder / "tokens.yaml").write_bytes(content)
-        source = StaticTokens(Followed(folder / "tokens.yaml", read_tokens))
+        source = StaticTokens(FollowedFile(folder / "tokens.yaml", read_tokens))
         read = read_rules(rules, "rules")
         super().__init__(
             installation, folder, access=Access(Authenticator([source]).subject, lambda: read), **fields

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from prometheus_client import REGISTRY
 
-from streams.controller.metrics import Figures, shown
+from streams.controller.metrics import Gauges, shown
 
 
 class Leader:
-    def figures(self) -> Iterator[Figures]:
-        yield Figures("eu", queue=3, failing=1, copies=7, unreachable=False)
-        yield Figures("us", queue=0, failing=0, copies=0, unreachable=True)
+    def gauges(self) -> Iterator[Gauges]:
+        yield Gauges("eu", queue=3, failing=1, copies=7, unreachable=False)
+        yield Gauges("us", queue=0, failing=0, copies=0, unreachable=True)
 
 
 def test_the_figures_of_a_leader_are_shown_by_cluster_while_it_leads():

@@ -11,6 +11,7 @@ import msgspec
 
 from nexus.domain.access.overrides import Override
 from nexus.domain.access.subject import Subject
+from nexus.domain.decoding import converted
 from nexus.domain.errors import InvalidInput
 
 __all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "read_rule", "read_rules"]
@@ -102,11 +103,7 @@ EVERYTHING = Rules(
 
 def read_rules(document: object, field: str) -> Rules:
     """Read rules from plain data (`{"rules": [...]}`). Raises InvalidInput that names the member below `field`."""
-    try:
-        rules = msgspec.convert(document, _Document).rules
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        raise InvalidInput(field + path.rstrip("`"), problem) from None
+    rules = converted(document, _Document, field).rules
     for number, rule in enumerate(rules):
         at = f"{field}.rules[{number}]"
         if not rule.name or rule.name in {other.name for other in rules[:number]}:
@@ -119,11 +116,7 @@ def read_rule(name: str, spec: object) -> Rule:
     """Read the rule that a custom resource of that name describes. Raises InvalidInput that names the member."""
     if not isinstance(spec, dict):
         raise InvalidInput("spec", "is no object")
-    try:
-        rule = msgspec.convert({**spec, "name": name}, Rule)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
-        raise InvalidInput("spec" + path.rstrip("`"), problem) from None
+    rule = converted({**spec, "name": name}, Rule, "spec")
     _check(rule, "spec")
     return rule
 
