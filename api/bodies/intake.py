@@ -76,16 +76,10 @@ class Intake:
             if scope["type"] != ScopeType.HTTP or scope["method"] in {"GET", "HEAD"}:
                 await app(scope, receive, send)
                 return
-            coming = Incoming(self, receive, scope["headers"])
+            coming = Incoming(self, receive, send, scope["headers"])
             scope["state"][_STATE] = coming
-
-            async def send_once_read(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    await coming.discard()
-                await send(message)
-
             try:
-                await app(scope, coming.receive, send_once_read)
+                await app(scope, coming.receive, coming.answer)
             finally:
                 coming.close()
 
@@ -98,11 +92,12 @@ def incoming(connection: ASGIConnection[Any, Any, Any, Any]) -> Incoming:
 
 
 class Incoming:
-    """The body of one request. `receive` is that of ASGI, and raises what is to be answered."""
+    """The body of one request, and the way of its answer. `receive` is that of ASGI, and raises what is to be answered."""
 
-    def __init__(self, intake: Intake, receive: Receive, headers: Any) -> None:
+    def __init__(self, intake: Intake, receive: Receive, send: Send, headers: Any) -> None:
         self.intake = intake
         self._receive = receive
+        self._send = send
         self._encoding = ", ".join(
             [
                 value.decode("latin-1").strip().lower()
@@ -135,6 +130,12 @@ class Incoming:
         self.intake.memory.give(self._in_memory)
         self._in_memory = 0
 
+    async def answer(self, message: Message) -> None:
+        """Send what ASGI sends, once the body is read."""
+        if message["type"] == "http.response.start":
+            await self.discard()
+        await self._send(message)
+
     async def discard(self) -> None:
         """Read what nobody wants: a connection that is closed while a client sends may lose the answer."""
         if not self._more:
@@ -145,7 +146,12 @@ class Incoming:
                     self._see(await self._receive())
 
     def close(self) -> None:
-        """Nobody holds any of it any more."""
+        """Hold nothing of it any more.
+
+        The server keeps a connection open for as long as somebody could still read from it, and what an error of a
+        handler refers to lives until it is collected as garbage.
+        """
+        del self._receive, self._send
         self.intake.memory.give(self._in_memory)
         self.intake.disk.give(self._on_disk)
         self._in_memory = self._on_disk = 0

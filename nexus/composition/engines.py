@@ -218,11 +218,18 @@ class Engines:
         )
 
     async def driver(
-        self, processor: Processor, topics: Sequence[str], consumers: str | None, *, by_cluster: bool = False
+        self,
+        processor: Processor,
+        topics: Sequence[str],
+        consumers: str | None,
+        *,
+        by_cluster: bool = False,
+        prompt: bool = False,
     ) -> Driver:
         """Feeds a processor as a consumer group; with none, from the end of the log on.
 
-        `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app.
+        `by_cluster`: the processor is no faster than a cluster, so that on Kafka it runs as a Faust app. `prompt`:
+        somebody waits for what it has caught up with.
         """
         if not self.config.kafka.servers:
             return EmbeddedDriver(
@@ -234,13 +241,25 @@ class Engines:
 
             group = self._group(consumers)
             return FaustDriver(
-                brokers, topics, processor, consumers=group, clock=self.machine.clock, names=names
+                brokers,
+                topics,
+                processor,
+                consumers=group,
+                clock=self.machine.clock,
+                prompt=prompt,
+                names=names,
             )
         from streams.drivers.kafka import KafkaDriver
 
         members = None if consumers is None else self._group(consumers)
         return KafkaDriver(
-            brokers, topics, processor, consumers=members, clock=self.machine.clock, names=names
+            brokers,
+            topics,
+            processor,
+            consumers=members,
+            clock=self.machine.clock,
+            prompt=prompt,
+            names=names,
         )
 
     @property

@@ -120,9 +120,15 @@ class Role:
         self.spawn(self.engines.fleet.serve(clusters, serve, self.spawn))
 
     async def drive(
-        self, processor: Processor, topics: list[str], consumers: str | None, *, by_cluster: bool = False
+        self,
+        processor: Processor,
+        topics: list[str],
+        consumers: str | None,
+        *,
+        by_cluster: bool = False,
+        prompt: bool = False,
     ) -> None:
-        driver = await self.engines.driver(processor, topics, consumers, by_cluster=by_cluster)
+        driver = await self.engines.driver(processor, topics, consumers, by_cluster=by_cluster, prompt=prompt)
         # A scheduler holds a batch for as long as its cluster is full.
         if not isinstance(processor, Scheduler):
             self._drivers.append(driver)
@@ -145,7 +151,7 @@ async def _fold(role: Role, ledger: Ledger, log: EventLog) -> None:
     folding: asyncio.Task[None] | None = None
 
     async def fold(part: Role) -> None:
-        await part.drive(ledger, [*sorted(folded), RUNS], engines.ledgers)
+        await part.drive(ledger, [*sorted(folded), RUNS], engines.ledgers, prompt=True)
 
     while True:
         there = {topic for topic in await retry(log.topics) if topic.startswith(REQUESTS)}

@@ -24,6 +24,8 @@ __all__ = ["BrokerDriver"]
 _log = structlog.get_logger(__name__)
 
 _USUAL = Names()
+_PROMPT, _USUALLY = 0.05, 1.0
+"""Seconds between two looks at how far the log reaches."""
 _Group = TypeVar("_Group", str, str | None)
 
 
@@ -33,7 +35,8 @@ class BrokerDriver(ABC, Generic[_Group]):
     `connection` holds the arguments of aiokafka's clients that say where the brokers are and who asks. A batch holds
     at most `batch` records, or what is usual for the driver. A member is never expelled for being long at a batch,
     because a scheduler is whenever its window is full: that the process lives is told by heartbeats, that it gets on by
-    `problem`. `names` are those that the topics have on the brokers.
+    `problem`. `prompt` is for processors whose `caught_up` somebody waits for: looking often is what an idle consumer
+    costs. `names` are those that the topics have on the brokers.
     """
 
     usual_batch: ClassVar[int]
@@ -49,6 +52,7 @@ class BrokerDriver(ABC, Generic[_Group]):
         consumers: _Group,
         clock: Clock,
         batch: int | None = None,
+        prompt: bool = False,
         skew: timedelta = ALLOWED_SKEW,
         names: Names = _USUAL,
     ) -> None:
@@ -58,6 +62,7 @@ class BrokerDriver(ABC, Generic[_Group]):
         self._consumers: _Group = consumers
         self._clock = clock
         self._batch = batch or self.usual_batch
+        self._look_every = _PROMPT if prompt else _USUALLY
         self._skew = skew
         self._names = names
         self._progress = Liveness(consumers, clock)
@@ -88,6 +93,7 @@ class BrokerDriver(ABC, Generic[_Group]):
             self._consumers,
             self._progress,
             self._skew,
+            self._look_every,
         )
 
     @asynccontextmanager

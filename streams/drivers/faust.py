@@ -75,7 +75,7 @@ class FaustDriver(BrokerDriver[str]):
             await app.start()
             async with self._working(membership):
                 while not app.should_stop:
-                    records = await inbox.some()
+                    records = await inbox.some(self._look_every)
                     if inbox.open:
                         await membership.hand_over(records)
             raise _Crashed(repr(app.crash_reason))

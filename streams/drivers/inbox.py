@@ -11,7 +11,6 @@ from aiokafka import TopicPartition  # type: ignore[import-untyped]  # no py.typ
 
 from nexus.kafka.names import Names
 from nexus.ports import Partition, Position, Record
-from streams.drivers.membership import TICK
 
 __all__ = ["Gap", "Inbox"]
 
@@ -112,10 +111,10 @@ class Inbox:
         self._generation = generation
         return True
 
-    async def some(self) -> list[Record]:
-        """Up to a batch of what came, after a short wait for the first. Raises Gap."""
+    async def some(self, wait: float) -> list[Record]:
+        """Take up to a batch of what came, after at most `wait` seconds for the first. Raises Gap."""
         try:
-            async with asyncio.timeout(TICK):
+            async with asyncio.timeout(wait):
                 messages = [await self._messages.get()]
         except TimeoutError:
             return []

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # no py.
 
 from nexus.ports import Position, Record
 from streams.drivers.broker import BrokerDriver
-from streams.drivers.membership import TICK, TIMEOUT, Consumer, Membership
+from streams.drivers.membership import TIMEOUT, Consumer, Membership
 
 __all__ = ["KafkaDriver"]
 
@@ -75,7 +75,9 @@ class KafkaDriver(BrokerDriver[str | None]):
                 self._take_all(consumer, membership)
             async with self._working(membership):
                 while True:
-                    fetched = await consumer.getmany(timeout_ms=int(TICK * 1000), max_records=self._batch)
+                    fetched = await consumer.getmany(
+                        timeout_ms=int(self._look_every * 1000), max_records=self._batch
+                    )
                     await membership.hand_over(
                         [self._record(one) for some in fetched.values() for one in some]
                     )
@@ -90,7 +92,7 @@ class KafkaDriver(BrokerDriver[str | None]):
             auto_offset_reset="earliest" if self._consumers else "latest",
             enable_auto_commit=False,
             # A broker answers the questions of a connection in turn: where the log ends is known after the fetch.
-            fetch_max_wait_ms=int(TICK * 1000),
+            fetch_max_wait_ms=int(self._look_every * 1000),
             heartbeat_interval_ms=1000,  # a member hears of a rebalance by its heartbeat
             max_poll_interval_ms=_NEVER,
             rebalance_timeout_ms=int(_REBALANCE * 1000),

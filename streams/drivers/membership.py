@@ -20,12 +20,10 @@ from streams.drivers.liveness import Liveness
 from streams.processor import Clock, Delivery, Processor
 from streams.watermark import ALLOWED_SKEW
 
-__all__ = ["ALLOWED_SKEW", "TICK", "TIMEOUT", "Consumer", "Membership"]
+__all__ = ["ALLOWED_SKEW", "TIMEOUT", "Consumer", "Membership"]
 
 _log = structlog.get_logger(__name__)
 
-TICK = 0.05
-"""Seconds between two looks at how far the log reaches."""
 TIMEOUT = 5.0
 """Seconds that the group waits for our batch in hand before its partitions go to others, and a stop for the broker."""
 _COMMIT_EVERY = 0.5
@@ -58,7 +56,8 @@ class Membership:
     """Feeds a processor with what is fetched, across rebalances.
 
     The driver says `revoked` before partitions go, after which it hands over nothing of them; `assigned` when they
-    came; and hands over each batch in the same step in which it fetched it.
+    came; and hands over each batch in the same step in which it fetched it. `look_every` are the seconds between two
+    looks at how far the log reaches.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Membership:
         consumers: str | None,
         progress: Liveness,
         skew: timedelta,
+        look_every: float,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
@@ -76,6 +76,7 @@ class Membership:
         self._consumers = consumers
         self._progress = progress
         self._skew = skew
+        self._look_every = look_every
         self._acks: dict[Partition, Acks] = {}
         self._told: frozenset[Partition] = frozenset()
         self._mark: _Mark | None = None
@@ -164,7 +165,7 @@ class Membership:
         """
         backoff = Backoff()
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(self._look_every)
             mine = self._consumer.assignment() if self._given.is_set() else ()
             if self._mark or not mine:
                 continue

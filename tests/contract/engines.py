@@ -169,6 +169,7 @@ class KafkaEngine:
             consumers=consumers and self.group(consumers),
             clock=self.clock,
             batch=batch,
+            prompt=True,
             names=NAMES,
         )
 
@@ -183,6 +184,7 @@ class FaustEngine(KafkaEngine):
             consumers=self.group(consumers),
             clock=self.clock,
             batch=batch,
+            prompt=True,
             names=NAMES,
         )
 

@@ -43,9 +43,10 @@ class SimulatedDriver(KafkaDriver):
         *,
         consumers: str | None,
         clock: Clock,
-        batch: int = 500,
+        batch: int,
+        prompt: bool,
     ) -> None:
-        super().__init__({}, topics, processor, consumers=consumers, clock=clock, batch=batch)
+        super().__init__({}, topics, processor, consumers=consumers, clock=clock, batch=batch, prompt=prompt)
         self._brokers = brokers
 
     def _consumer(self) -> Any:

@@ -81,10 +81,22 @@ class SimulatedEngines(Engines):
         return self._simulated_log
 
     async def driver(
-        self, processor: Processor, topics: Sequence[str], consumers: str | None, *, by_cluster: bool = False
+        self,
+        processor: Processor,
+        topics: Sequence[str],
+        consumers: str | None,
+        *,
+        by_cluster: bool = False,
+        prompt: bool = False,
     ) -> Driver:
         return SimulatedDriver(
-            self._servers.brokers, topics, processor, consumers=consumers, clock=self.machine.clock, batch=10
+            self._servers.brokers,
+            topics,
+            processor,
+            consumers=consumers,
+            clock=self.machine.clock,
+            batch=10,
+            prompt=prompt,
         )
 
     async def store(self) -> RunStore:
