@@ -24,7 +24,7 @@ __all__ = ["BrokerDriver"]
 _log = structlog.get_logger(__name__)
 
 _USUAL = Names()
-_PROMPT, _USUALLY = 0.05, 1.0
+_PROMPT, _USUALLY = 0.1, 1.0
 """Seconds between two looks at how far the log reaches."""
 _Group = TypeVar("_Group", str, str | None)
 
