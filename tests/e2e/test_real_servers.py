@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from infra.services import Kubernetes, Server
+from infra.services import Kubernetes
 from infra.services.server import free_ports
 from tests.e2e.installation import Algorithms, Installation, installed, jobs_of, make_namespace, prepared
 from tests.support import imports
@@ -190,26 +190,3 @@ async def test_projections_are_made_anew_while_everything_goes_on(there, tmp_pat
         every = before | meanwhile | after | {claimed["requestId"]}
         await all_ended(nexus, every, completed=False)
         await one_job_each(nexus, algorithms, every)
-
-
-async def test_each_server_is_away_in_turn(own_servers, tmp_path):
-    """Killed for twenty seconds under load: what was accepted is kept, and everything catches up by itself."""
-    async with installed(tmp_path, own_servers.variables, *ROLES) as (nexus, algorithms):
-        every: set[str] = set()
-        for seed, away in enumerate(("kafka", "cassandra", "s3", "kubernetes")):
-            server: Server = getattr(own_servers, away)
-            before = asyncio.create_task(submit(nexus, 60, seed))
-            await nexus.until(lambda: _some_done(algorithms, len(every) + 20))  # noqa: B023 - awaited here
-            await asyncio.to_thread(server.kill)
-            meanwhile = asyncio.create_task(submit(nexus, 60, seed))
-            await asyncio.sleep(20)  # how long it is away is what this is about
-            await asyncio.to_thread(server.start)
-            async with asyncio.timeout(SECONDS):
-                accepted = await before | await meanwhile
-            await all_ended(nexus, accepted)
-            every |= accepted
-        await one_job_each(nexus, algorithms, every)
-
-
-async def _some_done(algorithms: Algorithms, count: int) -> bool:
-    return len(algorithms.reported) >= count

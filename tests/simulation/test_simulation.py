@@ -20,7 +20,7 @@ def simulation(*arguments: str, of: str = "tests.simulation") -> subprocess.Comp
 
 
 CONTROLLER = "tests.simulation.configuration"
-SHORT, LONG = 50, 500
+SHORT, LONG = 50, 250
 """Seeds of `make check`, and of all tests."""
 
 

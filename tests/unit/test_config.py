@@ -164,7 +164,7 @@ def test_the_source_that_is_named_is_the_one_that_won(file):
     [
         ("{", "cannot be read"),
         ("http: {host: 2024-13-01}", "cannot be read"),
-        ("[" * 3000, "cannot be read"),
+        pytest.param("[" * 3000, "cannot be read", id="deep"),
         (b"\xff\xfe\xff", "cannot be read"),
         ("!!python/object/apply:os.getcwd []", "cannot be read"),
         ("- http", "holds no sections"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.domain import events, observed, template
@@ -92,6 +92,7 @@ def another(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
+@settings(max_examples=30)  # each has every member given or not, and there are many kinds
 @given(data=st.data())
 def test_equal_events_have_equal_ids_and_encodings(kind, data):
     event = data.draw(structs(KINDS[kind]))

@@ -299,6 +299,7 @@ def test_a_tag_has_a_bounded_length():
         (lambda text: algorithm(**resources(cpuLimit=text)), 5000 * "1" + "!"),
         (lambda text: algorithm(payloadConfiguration={"payloadValidFor": text}), 5000 * "1h" + "!"),
     ],
+    ids=["segments", "one segment", "workgroup", "labels", "limit", "cpu", "duration"],
 )
 def test_a_long_value_is_refused_quickly_and_shown_in_part(pattern, text):
     """Nobody may stop the API by what its patterns would have to try."""
