@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 from litestar import Request
 from litestar.di import NamedDependency, Provide
 
-from nexus.domain.access import ANYBODY, EVERYTHING, Decision, Override, Rules, Subject, Verb
+from nexus.domain.access import (
+    ANYBODY,
+    EVERYTHING,
+    NO_TENANTS,
+    REST,
+    Decision,
+    Override,
+    Rules,
+    Subject,
+    Tenant,
+    Tenants,
+    Verb,
+)
 from nexus.domain.errors import Forbidden
 
 __all__ = ["Access", "Caller", "CallerOf", "provided_caller"]
@@ -17,16 +29,19 @@ __all__ = ["Access", "Caller", "CallerOf", "provided_caller"]
 class Access(NamedTuple):
     """How this server lets callers in. `subject` is None where nobody has to say who it is.
 
-    `subject` tells whose a token is, and raises Unauthenticated or Unavailable; `rules` are those of the moment.
+    `subject` tells whose a token is, and raises Unauthenticated or Unavailable; `rules` and `tenants` are those of the
+    moment.
     """
 
     subject: Callable[[str], Awaitable[Subject]] | None = None
     rules: Callable[[], Rules] = lambda: EVERYTHING
+    tenants: Callable[[], Tenants] = lambda: NO_TENANTS
 
 
 class Caller(NamedTuple):
     subject: Subject
     rules: Rules
+    tenant: Tenant = REST
 
     @property
     def name(self) -> str:

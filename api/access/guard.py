@@ -35,14 +35,15 @@ class Guard:
 
     async def _let_in(self, scope: Scope) -> Caller:
         """Raises Unauthenticated, Forbidden, or Unavailable where it cannot be told now whose a token is."""
-        prove, rules = self._access
+        prove, rules, tenants = self._access
         if prove is None:
             return EVERYBODY
         need = _need(scope)
         if isinstance(need, Without) and need is not Without.KNOWN:
             return EVERYBODY
         try:
-            caller = Caller(await prove(_token(scope)), rules())
+            subject = await prove(_token(scope))
+            caller = Caller(subject, rules(), tenants().of(subject))
             _require(caller, need, scope["path_params"].get("algorithm"))
         except Unauthenticated as error:
             _REFUSED.labels("token" if error.given else "no token").inc()

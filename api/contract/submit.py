@@ -90,6 +90,7 @@ async def create_run(
             dry_run=_flag("dryRun", dry_run),
             received_by=context.host,
             subject=caller.name,
+            tenant=caller.tenant,
         )
         request = await spooled.work(resolve)
         _check_verdict(context, request)

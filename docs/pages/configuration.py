@@ -116,7 +116,7 @@ def _former_names() -> Iterator[str]:
     yield "## Former names\n\nThese still work, as keys and as variables. Where a source has both, the present name wins.\n"
     yield "| former | present |\n|---|---|"
     for former, present in renamed().items():
-        yield f"| `{former}` | {', '.join(f'`{name}`' for name in present)} |"
+        yield f"| `{former}` | {', '.join(f'`{name}`' for name in present) or 'nothing: it is of no use any more'} |"
     yield ""
 
 

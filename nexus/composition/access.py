@@ -18,7 +18,7 @@ from nexus.backoff import retry
 from nexus.composition.engines import Engines
 from nexus.composition.tasks import Spawn
 from nexus.config import Auth, Config
-from nexus.domain.access import Rule, Rules, Subject, read_rules
+from nexus.domain.access import NO_TENANTS, Policy, Rule, Subject, Tenants, read_policy
 from nexus.domain.errors import ConfigError
 from nexus.ports import TokenSource
 
@@ -49,6 +49,7 @@ class Gate:
         self._files: list[FollowedFile[Any]] = []
         self._keys: list[Keys] = []
         self._resources: KubernetesRules | None = None
+        self._policy: FollowedFile[Policy] | None = None
 
     async def access(self, spawn: Spawn) -> Access:
         """Raises ConfigError for files that cannot be read, and where no source is named."""
@@ -68,7 +69,7 @@ class Gate:
             spawn(file.follow())
         for keys in self._keys:
             spawn(keys.follow())
-        return Access(Authenticator(sources).subject, rules)
+        return Access(Authenticator(sources).subject, rules, self._tenants)
 
     def remarks(self) -> list[str]:
         """What `/readyz` adds: that everybody is let in, and what is in force only as it was before."""
@@ -83,6 +84,9 @@ class Gate:
         broken = self._resources.problems() if self._resources else []
         rules = [f"a rule allows nothing, because it is broken: {each}" for each in broken]
         return [*filter(None, [self._open]), *files, *keys, *rules]
+
+    def _tenants(self) -> Tenants:
+        return self._policy.value.tenants if self._policy else NO_TENANTS
 
     @property
     def _open(self) -> str:
@@ -105,8 +109,8 @@ class Gate:
     async def _rulebook(self, auth: Auth, spawn: Spawn) -> Rulebook:
         sources: list[Callable[[], Sequence[Rule]]] = []
         if auth.rules_file:
-            file = self._follow(auth.rules_file, _rules)
-            sources.append(lambda: file.value.rules)
+            file = self._policy = self._follow(auth.rules_file, _policy)
+            sources.append(lambda: file.value.rules.rules)
         if auth.rule_resources:
             from nexus.kubernetes.access_rules import KubernetesRules
 
@@ -157,5 +161,5 @@ class Gate:
         return followed
 
 
-def _rules(content: bytes, field: str) -> Rules:
-    return read_rules(document(content, field), field)
+def _policy(content: bytes, field: str) -> Policy:
+    return read_policy(document(content, field), field)

@@ -220,7 +220,7 @@ async def scheduler(role: Role) -> None:
         placing = Scheduler(
             context,
             placer,
-            LookAhead[Ack](limits.window, limits.window_bytes),
+            LookAhead[Ack](limits.window),
             _pending(engines),
             placement.defer_after,
             part.spawn,

@@ -33,8 +33,9 @@ _RENAMED = {
     "supervision.vanished_grace": ("supervision.check_after", "supervision.missed_after"),
     "supervision.unheard_after": ("supervision.unreachable_after",),
     "supervision.max_blind": ("supervision.max_unreachable",),
+    "throttle.window_bytes": (),
 }
-"""Former names of keys, which go on working, and what they set. Where a source has both, the present name wins."""
+"""Former names of keys, which go on working, and what they set (nothing any more, where that is empty). Where a source has both, the present name wins."""
 
 
 def load(

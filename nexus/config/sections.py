@@ -67,7 +67,9 @@ class Auth(_Section, frozen=True):
     Has to be set where `http.host` is not the loopback.
     """
     rules_file: Path | None = None
-    """Who may do what (YAML), followed for changes. Without it, and without `rule_resources`, every subject may do everything."""
+    """Who may do what, and which tenants there are (YAML), followed for changes. Without it, and without `rule_resources`,
+    every subject may do everything.
+    """
     rule_resources: bool = False
     """Take rules from custom resources too (`NexusAccessRule`), those of `kubernetes.namespace` where templates are."""
     tokens_file: Path | None = None
@@ -302,10 +304,10 @@ class Throttle(_Section, frozen=True):
     """A Job pending for longer (no node takes it) no longer counts as pending, but against `stuck_ceiling`."""
     stuck_ceiling: Count = 1000
     """Jobs pending for longer than `pending_grace`, at which no more are created."""
-    window: Count = 10_000
-    """Requests that a scheduler looks ahead over, at most: among them it is fair between algorithms."""
-    window_bytes: Size = Size(64 * 1024**2)
-    """The records of those requests, in bytes, at most."""
+    window: Count = 200_000
+    """Requests that a scheduler looks ahead over, at most: among them it is fair between tenants, and then between
+    algorithms. It keeps about 700 bytes of each.
+    """
     in_flight: Count = 32
     """Creates of a scheduler that the API server has not answered yet, at most."""
 

@@ -168,6 +168,10 @@ class RunRequested(Canonical, _Event, frozen=True):
     received_by: str = ""
     subject: str = ""
     """Who submitted it, such as `user:alice@example.com`; empty where nobody had to say."""
+    tenant: str = ""
+    """Whose it is, and counts against whom; empty: of whoever is of no tenant."""
+    weight: int = 1
+    """That of the tenant when it was accepted."""
 
 
 class JobCreated(_Event, frozen=True):

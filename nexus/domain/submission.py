@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from nexus.domain import bounds
+from nexus.domain.access.tenants import REST, Tenant
 from nexus.domain.bounds import check_bound
 from nexus.domain.decoding import decoded
 from nexus.domain.duration import format_duration, parse_duration
@@ -155,6 +156,7 @@ def request_run(
     dry_run: bool,
     received_by: str,
     subject: str = "",
+    tenant: Tenant = REST,
 ) -> RunRequested:
     """The event that starts a run, with every reference resolved. Its payload is a part of the body that was sent."""
     spec = merge(template.spec, overrides)
@@ -182,6 +184,8 @@ def request_run(
         dry_run=dry_run,
         received_by=received_by,
         subject=subject,
+        tenant=tenant.name,
+        weight=tenant.weight,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
+from sys import intern
 from typing import Any, TypeGuard
 
 import msgspec
@@ -44,6 +45,8 @@ class _Glance(msgspec.Struct, rename="camel"):
 
     algorithm: str
     at: datetime
+    tenant: str = ""
+    weight: int = 1
 
 
 _glance = msgspec.json.Decoder(_Glance).decode
@@ -81,8 +84,8 @@ class Scheduler:
         self._chance = context.chance
         self._spawn = spawn
         self._attempts: dict[str, _Attempts] = {}
-        self._pending: dict[str, str] = {}
-        """The algorithm of each run that counts as pending, in both windows."""
+        self._pending: dict[str, tuple[str, str]] = {}
+        """The algorithm and the tenant of each run that counts as pending, in both windows."""
         self._changed = asyncio.Event()
         self._free = asyncio.Semaphore(_SERVED * placer.pace.in_flight)
         self._mine: frozenset[int] = frozenset()
@@ -114,11 +117,12 @@ class Scheduler:
                 continue
             entry = Entry(
                 record.key,
-                glance.algorithm,
+                intern(glance.algorithm),
                 glance.at.timestamp(),
-                len(record.value),
                 record.position.partition,
                 delivery.ack,
+                intern(glance.tenant),
+                glance.weight,
             )
             while entry.partition in self._mine and not self._window.offer(entry):
                 self._changed.clear()
@@ -157,7 +161,7 @@ class Scheduler:
     def heard(self, fact: Fact | None) -> None:
         """Take in a fact of any run, or None for none until now: starts and ends make room for others."""
         self._starting.heard(self._monotonic())
-        if fact is None or self._pending.get(fact.request_id) != fact.algorithm:
+        if fact is None or self._pending.get(fact.request_id, ("",))[0] != fact.algorithm:
             return  # what is said of a run under another algorithm's name does not count
         if (_shows_start(fact) and self._starting.started(fact.request_id, self._monotonic())) or (
             isinstance(fact, TerminalFact) and self._starting.gone(fact.request_id)
@@ -165,7 +169,7 @@ class Scheduler:
             self._release(fact.request_id)
 
     def _release(self, request_id: str) -> None:
-        self._window.release(self._pending.pop(request_id))
+        self._window.release(*self._pending.pop(request_id))
         self._changed.set()
 
     async def _next(self) -> Entry[Ack]:
@@ -181,9 +185,11 @@ class Scheduler:
             ):
                 self._changed.set()  # a place in the window became free
                 if self._starting.created(entry.request_id, now):
-                    self._pending[entry.request_id] = entry.algorithm
+                    self._pending[entry.request_id] = entry.algorithm, entry.tenant
                 else:
-                    self._window.release(entry.algorithm)  # the same request once more: it is counted already
+                    self._window.release(
+                        entry.algorithm, entry.tenant
+                    )  # the same request once more: it is counted already
                 return entry
             due = self._window.next_due(now)
             waits = len(self._window) > 0 or due is not None
@@ -225,7 +231,7 @@ class Scheduler:
             self._window.put_back(entry, self._monotonic() + delay)
         else:
             self._attempts.pop(entry.request_id, None)
-            self._window.release(entry.algorithm)
+            self._window.release(entry.algorithm, entry.tenant)
         self._changed.set()
 
     async def _try_again(self, entry: Entry[Ack], error: Refused | Unavailable) -> None:

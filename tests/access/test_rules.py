@@ -14,7 +14,7 @@ from nexus.domain.access import (
     Verb,
     asked,
     fixed,
-    read_rules,
+    read_policy,
     service_account,
     token_holder,
     user,
@@ -27,7 +27,9 @@ WORKER = service_account("etl", "worker")
 
 
 def rules(*given):
-    return read_rules({"rules": [{"name": f"rule {n}"} | rule for n, rule in enumerate(given)]}, "rules")
+    return read_policy(
+        {"rules": [{"name": f"rule {n}"} | rule for n, rule in enumerate(given)]}, "rules"
+    ).rules
 
 
 @pytest.mark.parametrize(
@@ -132,11 +134,31 @@ def test_without_rules_everything_is_allowed(verb, algorithm, overrides):
             "rules.rules[0].overrides[0]",
             "args",
         ),
+        (
+            {"rules": [], "tenants": 2 * [{"name": "a", "subjects": ["*"]}]},
+            "rules.tenants[1].name",
+            "no other tenant",
+        ),
+        (
+            {"rules": [], "tenants": [{"name": "", "subjects": ["*"]}]},
+            "rules.tenants[0].name",
+            "no other tenant",
+        ),
+        (
+            {"rules": [], "tenants": [{"name": "a", "subjects": ["alice"]}]},
+            "rules.tenants[0].subjects",
+            "user:alice",
+        ),
+        (
+            {"rules": [], "tenants": [{"name": "a", "subjects": ["*"], "weight": 0}]},
+            "rules.tenants[0].weight",
+            ">= 1",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named(document, at, problem):
     with pytest.raises(InvalidInput) as caught:
-        read_rules(document, "rules")
+        read_policy(document, "rules")
     assert caught.value.field == at
     assert problem in caught.value.problem
 
@@ -171,3 +193,26 @@ def test_a_template_keeps_what_its_annotation_names():
 )
 def test_what_overrides_choose(choice, what):
     assert asked(None if choice is None else algorithm_spec(choice, "o")) == what
+
+
+def test_the_first_tenant_that_has_a_subject_or_one_of_its_groups_is_its():
+    tenants = read_policy(
+        {
+            "rules": [],
+            "tenants": [
+                {"name": "alice", "subjects": ["user:alice@*"], "weight": 2},
+                {"name": "routing", "subjects": ["group:routing", "serviceaccount:etl/*"], "weight": 3},
+            ],
+        },
+        "rules",
+    ).tenants
+    found = [
+        tenants.of(subject) for subject in (ALICE, user("bob", ["routing"]), WORKER, ANYBODY, user("eve"))
+    ]
+    assert [(tenant.name, tenant.weight) for tenant in found] == [
+        ("alice", 2),
+        ("routing", 3),
+        ("routing", 3),
+        ("", 1),
+        ("", 1),
+    ]

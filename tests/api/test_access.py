@@ -15,7 +15,7 @@ from docs.pages.openapi import COMMITTED
 from nexus.access.authenticator import Authenticator
 from nexus.access.files import FollowedFile
 from nexus.access.static import StaticTokens, add_token, new_token, read_tokens
-from nexus.domain.access import Verb, read_rules
+from nexus.domain.access import Verb, read_policy
 from nexus.domain.events import RunCancelled, RunRequested, RunTagged
 from nexus.domain.topics import RUNS
 from nexus.embedded.templates import FolderTemplates
@@ -56,7 +56,11 @@ RULES = {
             "verbs": ["*"],
             "overrides": ["image", "resources", "deadline", "workgroup"],
         },
-    ]
+    ],
+    "tenants": [
+        {"name": "routing", "subjects": ["group:routing"], "weight": 3},
+        {"name": "others", "subjects": ["token:*"]},
+    ],
 }
 MAY = {
     READER: {Verb.READ, Verb.LIST, Verb.AUDIT},
@@ -93,10 +97,9 @@ class Guarded(Api):
             content = add_token(content, entry, "tokens")
         (folder / "tokens.yaml").write_bytes(content)
         source = StaticTokens(FollowedFile(folder / "tokens.yaml", read_tokens))
-        read = read_rules(rules, "rules")
-        super().__init__(
-            installation, folder, access=Access(Authenticator([source]).subject, lambda: read), **fields
-        )
+        read = read_policy(rules, "rules")
+        access = Access(Authenticator([source]).subject, lambda: read.rules, lambda: read.tenants)
+        super().__init__(installation, folder, access=access, **fields)
 
     def headers(self, subject: str) -> dict[str, str]:
         token = self.tokens[subject]
@@ -343,6 +346,16 @@ async def test_where_nobody_has_to_say_who_it_is_no_subject_is_said(api):
     run = await api.submit()
     [request] = await api.installation.said(REQUESTS, run)
     assert request.subject == ""
+    assert (request.tenant, request.weight) == ("", 1)
+
+
+async def test_whose_a_run_is_is_in_the_log_and_in_its_row(guarded):
+    for subject, tenant in ((TEAM, ("routing", 3)), (SUBMITTER, ("others", 1))):
+        run = await guarded.submits(subject, MINE)
+        [request] = await guarded.installation.said(REQUESTS, run)
+        assert (request.tenant, request.weight) == tenant
+        row = await guarded.row(run)
+        assert (row.request.tenant, row.request.weight) == tenant
 
 
 # --- what may I

@@ -21,7 +21,7 @@ from nexus import __version__
 from nexus.composition.engines import Engines
 from nexus.composition.serving import ROLES
 from nexus.config import Config, load
-from nexus.domain.access import read_rules
+from nexus.domain.access import read_policy
 from nexus.domain.errors import ConfigError
 from tests.support.helm import CHART, CRDS, QUICKSTART, SHAPES, Helm, container, of_kind, pods, settings
 
@@ -373,7 +373,7 @@ def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
         mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}
         assert mounts.get("auth") == ("/app/config/auth" if asked else None)
     rules = next(each for name, each in of_kind(rendered, "ConfigMap").items() if name.endswith("-rules"))
-    found = read_rules(yaml.safe_load(rules["data"]["rules.yaml"]), "rules").rules
+    found = read_policy(yaml.safe_load(rules["data"]["rules.yaml"]), "rules").rules.rules
     assert [(rule.name, rule.verbs) for rule in found] == [("team", ("submit",))]
     reviews = next(
         each for name, each in of_kind(rendered, "ClusterRole").items() if name.endswith("-reviews")

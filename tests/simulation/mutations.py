@@ -132,7 +132,7 @@ MUTATIONS = (
         "6. No run is silent",
         "a start that is heard makes no room in its algorithm's part of the pending window",
         "streams/scheduler/scheduler.py",
-        "        self._window.release(self._pending.pop(request_id))\n",
+        "        self._window.release(*self._pending.pop(request_id))\n",
         "        self._pending.pop(request_id)\n",
     ),
     Mutation(

@@ -46,7 +46,7 @@ class Scheduling:
         in_flight: int = 8,
         batch: int = 500,
     ) -> None:
-        self.window: LookAhead[Ack] = LookAhead(window, 1 << 20)
+        self.window: LookAhead[Ack] = LookAhead(window)
         self.pending = PendingWindow(
             floor=pending, ceiling=ceiling or pending, target_wait=5, grace=1e6, stuck_ceiling=1000
         )
@@ -765,6 +765,20 @@ async def test_a_flood_of_one_algorithm_leaves_part_of_the_pending_window(nexus)
     await nexus.until(lambda: len(nexus.cluster.jobs) == 4)
     labels = [job.metadata.labels[ALGORITHM] for job in nexus.cluster.jobs.values()]
     assert sorted(labels) == ["few", "few", "flood", "flood"]
+
+
+async def test_tenants_have_their_parts_of_the_pending_window_by_weight(nexus):
+    nexus.cluster.holds_starts = True
+    await nexus.say(*(nexus.request(number, tenant="small") for number in range(20)))
+    await nexus.say(*(nexus.request(number, tenant="large", weight=3) for number in range(20, 40)))
+    await nexus.say(nexus.request(40, tenant="large", weight=3, algorithm="another"))
+    scheduling = Scheduling(nexus, pending=8)
+    await filled(scheduling, nexus, 41)
+    scheduling.run()
+    await nexus.until(lambda: len(nexus.cluster.jobs) == 8)
+    large = [name for name in nexus.cluster.jobs if name >= run_id(20)]
+    assert len(large) == 6
+    assert run_id(40) in large
 
 
 # Children

@@ -13,13 +13,13 @@ from nexus.domain.admission import Entry, LookAhead, retry_delay, should_defer
 _offsets = count()
 
 
-def entry(algorithm: str, at: float, *, partition: int = 0, size: int = 100) -> Entry[int]:
+def entry(algorithm: str, at: float, *, partition: int = 0, tenant: str = "", weight: int = 1) -> Entry[int]:
     offset = next(_offsets)
-    return Entry(f"id-{offset}", algorithm, at, size, partition, offset)
+    return Entry(f"id-{offset}", algorithm, at, partition, offset, tenant, weight)
 
 
 def filled(*entries: Entry[int]) -> LookAhead[int]:
-    window: LookAhead[int] = LookAhead(100_000, 1 << 30)
+    window: LookAhead[int] = LookAhead(100_000)
     for each in entries:
         assert window.offer(each)
     return window
@@ -44,19 +44,12 @@ def test_of_the_same_age_the_first_in_goes_first():
     assert [window.next(0.0, 100) for _ in entries] == entries
 
 
-def test_the_window_is_bounded_in_entries_and_bytes():
-    window: LookAhead[int] = LookAhead(3, 1000)
+def test_the_window_is_bounded_in_entries():
+    window: LookAhead[int] = LookAhead(3)
     assert [window.offer(entry("a", at)) for at in range(4)] == [True, True, True, False]
-    window = LookAhead(100, 1000)
-    assert [window.offer(entry("a", at, size=600)) for at in range(3)] == [True, True, False]
-    assert (len(window), window.bytes) == (2, 1200)
+    assert len(window) == 3
     assert window.next(0.0, 10)
     assert window.offer(entry("a", 3))
-
-
-def test_one_record_larger_than_all_the_window_gets_in():
-    window: LookAhead[int] = LookAhead(10, 1000)
-    assert window.offer(entry("a", 0, size=5000))
 
 
 @pytest.mark.parametrize("release", [True, False])
@@ -153,7 +146,7 @@ def test_a_retry_waits_until_it_is_due_and_keeps_its_age():
 
 
 def test_a_retry_is_not_pending_and_needs_no_room():
-    window: LookAhead[int] = LookAhead(1, 1000)
+    window: LookAhead[int] = LookAhead(1)
     window.offer(entry("a", 0))
     first = window.next(0.0, 1)
     assert first
@@ -187,7 +180,7 @@ def test_a_discarded_entry_is_gone_whether_ready_or_to_be_retried():
     assert window.discard(entries[1])
     assert window.discard(entries[5])
     assert not window.discard(entries[5])
-    assert (len(window), window.bytes) == (7, 700)
+    assert len(window) == 7
     assert [at for _, at in admitted(window, 20, now=100.0)] == [2, 3, 4, 6, 7, 8, 9]
 
 
@@ -215,7 +208,7 @@ def test_a_dropped_partition_takes_its_entries_along():
     window.put_back(first, 10.0)
     assert first.partition == 0
     window.drop_partition(0)
-    assert (len(window), window.bytes) == (19, 1900)
+    assert len(window) == 19
     assert window.next_due(0.0) is None
     assert all(at % 3 for _, at in admitted(window, 30, now=10.0))
 
@@ -255,20 +248,149 @@ def test_a_newcomer_is_served_within_as_many_picks_as_there_are_algorithms(befor
     assert late in [window.next(0.0, 1000) for _ in range(5)]
 
 
+def of(tenant: str, number: int, weight: int = 1, algorithm: str = "a") -> list[Entry[int]]:
+    return [entry(algorithm, at, tenant=tenant, weight=weight) for at in range(number)]
+
+
+def picked(window: LookAhead[int], picks: int, *, limit: int = 1000, keep: int = 0) -> list[str]:
+    """Tenants of the next entries. Of their Jobs the last `keep` stay pending."""
+    found: list[Entry[int]] = []
+    for _ in range(picks):
+        if each := window.next(0.0, limit):
+            found.append(each)
+        if len(found) >= keep + 1 and each:
+            old = found[-keep - 1]
+            window.release(old.algorithm, old.tenant)
+    return [each.tenant for each in found]
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100])
+def test_tenants_are_served_by_their_weights(keep):
+    window = filled(*of("large", 1000, 3), *of("small", 1000, 1))
+    served = Counter(picked(window, 1000, keep=keep))
+    assert served["large"] == pytest.approx(750, rel=0.1)
+    assert served["small"] == pytest.approx(250, rel=0.1)
+
+
+def test_tenants_have_their_part_of_the_pending_jobs_by_their_weights():
+    window = filled(*of("large", 100, 3), *of("small", 100, 1))
+    assert Counter(picked(window, 100, limit=40, keep=100)) == {"large": 30, "small": 10}
+    window.release("a", "small")
+    assert picked(window, 5, limit=40, keep=100) == ["small"]
+
+
+def test_what_a_tenant_does_not_want_is_there_for_the_others():
+    window = filled(*of("large", 2, 3), *of("small", 100, 1))
+    assert Counter(picked(window, 100, limit=40, keep=100)) == {"large": 2, "small": 38}
+
+
+def test_many_algorithms_do_not_give_a_tenant_more():
+    window = filled(
+        *(each for number in range(50) for each in of("many", 10, algorithm=f"algorithm-{number}")),
+        *of("one", 500),
+    )
+    served = [window.next(0.0, 1000) for _ in range(200)]
+    assert Counter(each.tenant for each in served if each) == {"many": 100, "one": 100}
+    assert len({each.algorithm for each in served if each and each.tenant == "many"}) == 50
+
+
+def test_the_algorithms_of_a_tenant_share_its_turns():
+    window = filled(*of("t", 50, 2, "a"), *of("t", 50, 2, "b"), *of("other", 50, 2, "a"))
+    served = Counter((each.tenant, each.algorithm) for _ in range(40) if (each := window.next(0.0, 1000)))
+    assert served == {("t", "a"): 10, ("t", "b"): 10, ("other", "a"): 20}
+
+
+def test_a_hundred_thousand_of_one_tenant_do_not_delay_the_one_of_another():
+    window: LookAhead[int] = LookAhead(200_000)
+    for each in of("flood", 100_000, 1000):
+        assert window.offer(each)
+    picked(window, 50)
+    window.offer(entry("a", 1e9, tenant="other"))
+    assert "other" in picked(window, 2)
+
+
+def test_a_new_weight_holds_from_the_next_request_on():
+    window = filled(*of("changed", 1000, 1), *of("other", 1000, 1))
+    picked(window, 100)
+    window.offer(entry("a", 1e9, tenant="changed", weight=4))
+    assert Counter(picked(window, 500))["changed"] == pytest.approx(400, rel=0.02)
+
+
+def test_the_same_algorithm_of_two_tenants_is_released_apart():
+    window = filled(*of("s", 10), *of("t", 10))
+    assert Counter(picked(window, 20, limit=4, keep=100)) == {"s": 2, "t": 2}
+    window.release("a", "s")
+    assert picked(window, 20, limit=4, keep=100) == ["s"]
+
+
+WEIGHTS = {"s": 1, "t": 3, "u": 50, "v": 1000}
+
+
+@settings(deadline=None)
+@given(
+    before=st.lists(st.tuples(st.sampled_from("stuv"), st.sampled_from("ab")), max_size=60),
+    picks=st.lists(st.booleans(), max_size=40),
+    weight=st.integers(1, 1000),
+)
+def test_a_new_tenant_is_served_within_as_many_picks_as_there_are_tenants(before, picks, weight):
+    window = filled(
+        *(entry(name, at, tenant=tenant, weight=WEIGHTS[tenant]) for at, (tenant, name) in enumerate(before))
+    )
+    for release in picks:
+        each = window.next(0.0, 1000)
+        if each and release:
+            window.release(each.algorithm, each.tenant)
+    late = entry("a", 1e9, tenant="new", weight=weight)
+    window.offer(late)
+    assert late in [window.next(0.0, 1000) for _ in range(5)]
+
+
+@settings(deadline=None)
+@given(
+    weights=st.lists(st.integers(1, 10), min_size=2, max_size=5),
+    keep=st.integers(0, 20),
+    algorithms=st.integers(1, 3),
+)
+def test_no_tenant_is_ever_more_than_a_turn_behind_its_share(weights, keep, algorithms):
+    window = filled(
+        *(
+            entry(f"algorithm-{at % algorithms}", at, tenant=f"tenant-{nth}", weight=weight)
+            for nth, weight in enumerate(weights)
+            for at in range(200)
+        )
+    )
+    served = Counter[str]()
+    for number, tenant in enumerate(picked(window, 150, keep=keep, limit=10_000), 1):
+        served[tenant] += 1
+        for nth, weight in enumerate(weights):
+            share = number * weight / sum(weights)
+            assert served[f"tenant-{nth}"] > share - len(weights), (number, nth)
+
+
+def lane(each: Entry[int]) -> tuple[str, str]:
+    return each.tenant, each.algorithm
+
+
 class Admission(RuleBasedStateMachine):
     """Whatever is done to a window: every entry is in one place, and comes out as the rules say."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.window: LookAhead[int] = LookAhead(30, 2500)
+        self.window: LookAhead[int] = LookAhead(25)
         self.now = 0.0
         self.ready: set[Entry[int]] = set()
         self.delayed: dict[Entry[int], float] = {}
         self.held: list[Entry[int]] = []
 
-    @rule(name=st.sampled_from("abc"), at=st.integers(0, 5), partition=st.integers(0, 2))
-    def offer(self, name, at, partition):
-        each = entry(name, at, partition=partition)
+    @rule(
+        name=st.sampled_from("abc"),
+        at=st.integers(0, 5),
+        partition=st.integers(0, 2),
+        tenant=st.sampled_from(["", "s", "t"]),
+        weight=st.integers(1, 9),
+    )
+    def offer(self, name, at, partition, tenant, weight):
+        each = entry(name, at, partition=partition, tenant=tenant, weight=weight)
         full = len(self.ready) + len(self.delayed) >= 25
         assert self.window.offer(each) is not full
         if not full:
@@ -276,16 +398,19 @@ class Admission(RuleBasedStateMachine):
 
     @rule(limit=st.integers(0, 12))
     def admit(self, limit):
-        pending = Counter(each.algorithm for each in self.held)
+        pending = Counter(lane(each) for each in self.held)
+        holding = {each.tenant for each in self.held}
         each = self.window.next(self.now, limit)
         self.wake()
         if each is None:
-            assert all(pending[name] for name in {other.algorithm for other in self.ready})
+            assert holding.issuperset(other.tenant for other in self.ready)
+            if len({other.tenant for other in self.ready}) == 1:
+                assert all(pending[lane(other)] for other in self.ready)
             assert not self.ready or len(self.held) >= limit
             return
         assert each in self.ready
-        assert each.at == min(other.at for other in self.ready if other.algorithm == each.algorithm)
-        assert pending[each.algorithm] < max(1, limit)
+        assert each.at == min(other.at for other in self.ready if lane(other) == lane(each))
+        assert pending[lane(each)] < max(1, limit)
         self.ready.remove(each)
         self.held.append(each)
 
@@ -299,7 +424,8 @@ class Admission(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def finish(self, data):
-        self.window.release(self.held.pop(data.draw(st.integers(0, len(self.held) - 1))).algorithm)
+        each = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        self.window.release(each.algorithm, each.tenant)
 
     @precondition(lambda self: self.ready or self.delayed)
     @rule(data=st.data())
@@ -333,7 +459,8 @@ class Admission(RuleBasedStateMachine):
     @invariant()
     def counts_what_waits(self):
         assert len(self.window) == len(self.ready) + len(self.delayed)
-        assert self.window.bytes == 100 * len(self.window)
+        waiting = [*self.ready, *self.delayed]
+        assert self.window.oldest == min((each.at for each in waiting), default=None)
 
     def teardown(self) -> None:
         """Nothing is lost: all that waits comes out in the end, once."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nexus.domain.access.capability import Capabilities, derived
 from nexus.domain.access.overrides import Override, asked, fixed
-from nexus.domain.access.rules import EVERYTHING, Decision, Rule, Rules, Verb, read_rule, read_rules
+from nexus.domain.access.policy import Policy, read_policy
+from nexus.domain.access.rules import EVERYTHING, Decision, Rule, Rules, Verb, read_rule
 from nexus.domain.access.subject import (
     ALGORITHMS,
     ANYBODY,
@@ -15,25 +16,31 @@ from nexus.domain.access.subject import (
     token_holder,
     user,
 )
+from nexus.domain.access.tenants import NO_TENANTS, REST, Tenant, Tenants
 
 __all__ = [
     "ALGORITHMS",
     "ANYBODY",
     "EVERYTHING",
+    "NO_TENANTS",
+    "REST",
     "Capabilities",
     "Decision",
     "Override",
+    "Policy",
     "Proof",
     "Rule",
     "Rules",
     "Subject",
+    "Tenant",
+    "Tenants",
     "Verb",
     "asked",
     "derived",
     "fixed",
     "group",
+    "read_policy",
     "read_rule",
-    "read_rules",
     "service_account",
     "token_holder",
     "user",

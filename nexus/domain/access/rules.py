@@ -10,11 +10,11 @@ from functools import lru_cache
 import msgspec
 
 from nexus.domain.access.overrides import Override
-from nexus.domain.access.subject import Subject
+from nexus.domain.access.subject import Subject, matches
 from nexus.domain.decoding import converted
 from nexus.domain.errors import InvalidInput
 
-__all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "read_rule", "read_rules"]
+__all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "check_rule", "check_subjects", "read_rule"]
 
 _ANY = "*"
 _REMEMBERED = 10_000
@@ -46,17 +46,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     overrides: tuple[Override, ...] = ()
 
     def is_for(self, subject: Subject) -> bool:
-        return any(_matches(self.subjects, name) for name in (subject.name, *subject.groups))
+        return matches(self.subjects, subject)
 
     def covers(self, verb: Verb, algorithm: str | None) -> bool:
         """None stands for any algorithm: whether there is one at all with which this may be done."""
         if verb not in self.verbs and _ANY not in self.verbs:
             return False
         return algorithm is None or _matches(self.algorithms, algorithm)
-
-
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    rules: list[Rule]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -101,32 +97,27 @@ EVERYTHING = Rules(
 """Where there are no rules."""
 
 
-def read_rules(document: object, field: str) -> Rules:
-    """Read rules from plain data (`{"rules": [...]}`). Raises InvalidInput that names the member below `field`."""
-    rules = converted(document, _Document, field).rules
-    for number, rule in enumerate(rules):
-        at = f"{field}.rules[{number}]"
-        if not rule.name or rule.name in {other.name for other in rules[:number]}:
-            raise InvalidInput(f"{at}.name", f"{rule.name!r} must be a name that no other rule has")
-        _check(rule, at)
-    return Rules(rules)
-
-
 def read_rule(name: str, spec: object) -> Rule:
     """Read the rule that a custom resource of that name describes. Raises InvalidInput that names the member."""
     if not isinstance(spec, dict):
         raise InvalidInput("spec", "is no object")
     rule = converted({**spec, "name": name}, Rule, "spec")
-    _check(rule, "spec")
+    check_rule(rule, "spec")
     return rule
 
 
-def _check(rule: Rule, at: str) -> None:
+def check_rule(rule: Rule, at: str) -> None:
+    """Raises InvalidInput that names the member below `at`."""
     if unknown := set(rule.verbs).difference(Verb, {_ANY}):
         raise InvalidInput(f"{at}.verbs", f"{_listed(unknown)}: the verbs are {', '.join(Verb)}, and *")
-    if untyped := {each for each in rule.subjects if ":" not in each and each != _ANY}:
+    check_subjects(rule.subjects, f"{at}.subjects")
+
+
+def check_subjects(subjects: Iterable[str], at: str) -> None:
+    """Raises InvalidInput for `at` where one does not say of which kind it is."""
+    if untyped := {each for each in subjects if ":" not in each and each != _ANY}:
         raise InvalidInput(
-            f"{at}.subjects",
+            at,
             f"{_listed(untyped)}: say of which kind, such as user:alice, serviceaccount:etl/worker, token:ci "
             "or group:routing",
         )

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 import msgspec
 
-__all__ = ["ALGORITHMS", "ANYBODY", "Proof", "Subject", "group", "service_account", "token_holder", "user"]
+__all__ = [
+    "ALGORITHMS",
+    "ANYBODY",
+    "Proof",
+    "Subject",
+    "group",
+    "matches",
+    "service_account",
+    "token_holder",
+    "user",
+]
 
 
 ALGORITHMS = (
@@ -50,3 +61,8 @@ def token_holder(name: str, groups: Iterable[str] = ()) -> Subject:
 
 def group(name: str) -> str:
     return f"group:{name}"
+
+
+def matches(patterns: Iterable[str], subject: Subject) -> bool:
+    """Whether one of the names or globs is the subject's, or one of its groups'."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (subject.name, *subject.groups))
