@@ -6,15 +6,32 @@ import random
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from api.contract.ranges import select
 from nexus.domain.payload import payload_key
+from tests.api.conftest import Api
+from tests.streams.conftest import Installation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SMALL = b'{"n": 9007199254740993, "text": "abc"}'
 LARGE = b'{"text": "' + random.Random(1).randbytes(10_000_000).hex().encode() + b'"}'
 
 
-@pytest.fixture(params=["inline", "stored", "in pieces"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def api(tmp_path_factory):
+    """All share it, since a payload stays as it is."""
+    folder = tmp_path_factory.mktemp("payloads")
+    installation = Installation(folder)
+    installation.start_ledger()
+    api = Api(installation, folder)
+    yield api
+    await api.close()
+    await installation.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["inline", "stored", "in pieces"])
 async def payload(request, api):
     """The bytes, and the signed address."""
     body = {"inline": SMALL, "stored": SMALL[:-1] + b" " * 5000 + b"}", "in pieces": LARGE}[request.param]
@@ -140,5 +157,5 @@ async def test_a_range_reads_no_more_than_itself(api, monkeypatch):
     assert read == [(100, 100)]
 
 
-def test_numbers_without_end_are_no_range():
+async def test_numbers_without_end_are_no_range():
     assert select({"range": "bytes=" + "9" * 5000 + "-"}, '"e"', 10).status == 200
