@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 
 from api.access.caller import Access, Caller, provided_caller
 from api.access.guard import Guard
+from api.access.limits import Limits
 from api.bodies.intake import BodyLimits, Intake
 from api.context import ApiContext
 from api.contract.changes import change_routes
@@ -95,7 +96,13 @@ def create_litestar(
             Exception: handle_error,
         },
         request_max_body_size=max_body,
-        middleware=[origins.around, decoded_parameters, Guard(access).around, Intake(bodies).around],
+        middleware=[
+            origins.around,
+            decoded_parameters,
+            Guard(access).around,
+            Limits().around,
+            Intake(bodies).around,
+        ],
         cors_config=CORSConfig(allow_origins=sorted(origins.allowed)) if origins.allowed else None,
         openapi_config=OpenAPIConfig(title="Nexus", version=__version__, path="/_openapi", render_plugins=[]),
         signature_types=[ApiContext, Caller, Health],

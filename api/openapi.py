@@ -30,6 +30,7 @@ _SENTENCES = {
     403: "No rule allows it; of a payload: the signature is wrong or has expired",
     404: "Unknown run",
     417: "The run has no payload",
+    429: "The caller's tenant has reached a limit: Retry-After says how long to wait",
     503: "Nothing was changed, or it is unknown whether: try again",
 }
 
@@ -97,7 +98,7 @@ def _tell_of_tokens(doc: dict[str, Any]) -> None:
             need = NEEDS.get(f"{method.upper()} {path}")
             if isinstance(need, Verb) or need is Without.KNOWN:
                 operation["security"] = [{}, {_BEARER: []}]
-                for status in ("401", "403"):
+                for status in ("401", "403", "429"):
                     told = {"description": _SENTENCES[int(status)], "content": content}
                     operation["responses"].setdefault(status, told)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from nexus.domain.errors import (
     Conflict,
     Forbidden,
     InvalidInput,
+    LimitReached,
     NexusError,
     NotFound,
     Unauthenticated,
@@ -34,6 +36,7 @@ _TITLES = {
     409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -55,6 +58,8 @@ def handle_nexus_error(request: Request[Any, Any, Any], error: NexusError) -> Re
     """What our own handlers raise; upstream's handlers answer theirs themselves, but for what befalls all alike."""
     if isinstance(error, Unauthenticated | Forbidden):
         return _refused(request, error)
+    if isinstance(error, LimitReached):
+        return _limited(request, error)
     if _is_contract(request):
         return unavailable(error) if isinstance(error, Unavailable) else text(400, str(error))
     match error:
@@ -79,6 +84,12 @@ def _refused(request: Request[Any, Any, Any], error: Unauthenticated | Forbidden
     challenge = f'Bearer realm="nexus", error="{code}"' if given else 'Bearer realm="nexus"'
     answer = text(status, str(error)) if _is_contract(request) else problem(status, str(error))
     answer.headers["WWW-Authenticate"] = challenge
+    return answer
+
+
+def _limited(request: Request[Any, Any, Any], error: LimitReached) -> Response[Any]:
+    answer = text(429, str(error)) if _is_contract(request) else problem(429, str(error))
+    answer.headers["Retry-After"] = str(ceil(error.retry_after))
     return answer
 
 

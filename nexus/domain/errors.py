@@ -8,6 +8,7 @@ __all__ = [
     "Damaged",
     "Forbidden",
     "InvalidInput",
+    "LimitReached",
     "NexusError",
     "NotFound",
     "OutcomeUnknown",
@@ -48,6 +49,14 @@ class Unauthenticated(NexusError):
 
 class Forbidden(NexusError):
     """No rule lets the subject do this; the message names what decided."""
+
+
+class LimitReached(NexusError):
+    """The caller's tenant has done what it may for now; `retry_after` is in seconds. The message names the limit."""
+
+    def __init__(self, problem: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(problem)
 
 
 class Damaged(NexusError):

@@ -358,6 +358,30 @@ async def test_whose_a_run_is_is_in_the_log_and_in_its_row(guarded):
         assert (row.request.tenant, row.request.weight) == tenant
 
 
+# --- how much
+
+
+async def test_a_tenant_over_its_limit_is_told_when_to_come_again(installation, tmp_path):
+    tenants = [
+        {"name": "limited", "subjects": ["token:admin"], "bytesPerSecond": 1},
+        {"name": "others", "subjects": ["token:*"]},
+    ]
+    guarded = Guarded(installation, tmp_path, RULES | {"tenants": tenants})
+    run = await guarded.submits(ADMIN, MINE, algorithmParameters={"pad": "x" * 900})
+    for operation in (f"POST /algorithm/v1/run/{MINE}", f"GET /algorithm/v1/results/{MINE}/requests/{run}"):
+        answer = await guarded.ask(ADMIN, operation)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (429, "text/plain; charset=utf-8")
+        assert "'limited'" in answer.text
+        assert "bytesPerSecond: 1 " in answer.text
+        assert 100 < int(answer.headers["Retry-After"]) < 1000
+    answer = await guarded.ask(ADMIN, f"GET /api/v1/runs/{run}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (429, "application/problem+json")
+    assert (answer.json()["title"], "Retry-After" in answer.headers) == ("Too many requests", True)
+    assert (await guarded.ask(NOBODY, "GET /livez")).status_code == 200
+    assert (await guarded.ask(READER, f"GET /api/v1/runs/{run}")).status_code == 200
+    await guarded.close()
+
+
 # --- what may I
 
 

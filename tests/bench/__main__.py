@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from rich.console import Console
 
 from infra.services import ServiceError
-from tests.bench.embedded import accepts, jobs, queue, rebuild
+from tests.bench.embedded import accepts, jobs, queue, rebuild, tenants
 from tests.bench.real import accepts as real_accepts
 from tests.bench.real import jobs as real_jobs
 from tests.bench.real import kept, memory, sync
@@ -27,6 +27,7 @@ EMBEDDED: dict[str, Callable[[], Awaitable[Result]]] = {
     "embedded.rebuild": rebuild.measure,
     "embedded.completions": queue.completions,
     "embedded.memory": queue.memory,
+    "embedded.tenants": tenants.measure,
 }
 REAL: dict[str, Callable[[BenchServers], Awaitable[Result]]] = {
     "real.accepts": real_accepts.measure,

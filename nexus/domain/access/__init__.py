@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexus.domain.access.allowance import Allowance
 from nexus.domain.access.capability import Capabilities, derived
 from nexus.domain.access.overrides import Override, asked, fixed
 from nexus.domain.access.policy import Policy, read_policy
@@ -24,6 +25,7 @@ __all__ = [
     "EVERYTHING",
     "NO_TENANTS",
     "REST",
+    "Allowance",
     "Capabilities",
     "Decision",
     "Override",

@@ -16,14 +16,21 @@ _REMEMBERED = 10_000
 """Subjects of which it is kept whose they are."""
 
 Weight = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Limit = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`subjects` are names or globs as in rules. `weight` is its share of the Jobs that wait to start, beside the others'."""
+class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """`subjects` are names or globs as in rules. `weight` is its share of the Jobs that wait to start, beside the others'.
+
+    The limits are for each server of the API; None: there is none.
+    """
 
     name: str
     subjects: tuple[str, ...]
     weight: Weight = 1
+    requests_per_second: Limit | None = None
+    bytes_per_second: Limit | None = None
+    """Of the bodies of requests, as they come over the line."""
 
 
 REST = Tenant(name="", subjects=("*",))
