@@ -72,6 +72,7 @@ class Placer:
         self.cluster = cluster.name
         self._held = held
         self._creates = asyncio.Semaphore(pace.in_flight)
+        self._turns = asyncio.Lock()
         self._closed_because = ""
 
     @property
@@ -83,8 +84,13 @@ class Placer:
         """Returns once the cluster answers: while it is not there yet, its queue may as well stay in its topic."""
         await retry(self._cluster.identity, "cluster_unreachable", cluster=self._cluster.name)
 
-    async def place(self, request_id: str, refusal: str = "") -> Placed:
-        """`refusal` is what became of the last attempt. Raises Refused or Unavailable where another may do better."""
+    async def place(
+        self, request_id: str, refusal: str = "", paid: Callable[[], None] = lambda: None
+    ) -> Placed:
+        """`refusal` is what became of the last attempt; `paid` hears that there was a token, if one is needed.
+
+        Raises Refused or Unavailable where another may do better.
+        """
         looked, identity, owner = self._monotonic(), "", ""
         decision: Wait | Drop | Append | Create | JobView
         run, decision = await self._decide(request_id, refusal)
@@ -92,6 +98,7 @@ class Placer:
             identity = await self._identity()
             owner = decision.parent_uid if await self._lives(run, decision.parent_uid) else ""
             await self._token()
+            paid()
             async with self._creates:
                 while isinstance(decision, Create) and self._monotonic() - looked > _STALE:
                     looked = self._monotonic()
@@ -139,8 +146,9 @@ class Placer:
         return bool(job and job.metadata.uid == parent_uid and job.metadata.deletion_timestamp is None)
 
     async def _token(self) -> None:
-        while (wait := self.pace.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
-            await asyncio.sleep(min(wait, 1.0))
+        async with self._turns:  # in the order in which they were admitted
+            while (wait := self.pace.bucket.take(self._monotonic())) > 0:  # noqa: ASYNC110 - time brings tokens
+                await asyncio.sleep(min(wait, 1.0))
 
     async def _create(self, run: Run, owner: str) -> JobView | Append:
         """The run's Job, also where an earlier create was done and not answered; or why it will never have one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from sys import intern
 from typing import Any, TypeGuard
 
@@ -36,6 +37,8 @@ _log = structlog.get_logger(__name__)
 
 _SERVED = 2
 """Requests at a time for each create in flight: of the others the rows are read, or the facts of their Jobs appended."""
+_AHEAD = 0.25
+"""Seconds of the rate for which requests are admitted before there are tokens for them: nobody passes those by."""
 _LOOK_AGAIN = 0.05
 """Seconds before a look at a row that was not there, or at a pending window that was full."""
 
@@ -92,6 +95,8 @@ class Scheduler:
         self._taken: dict[Partition, int] = {}
         """Where each partition goes on behind what is held here."""
         self._serving = 0
+        self._unpaid: set[Entry[Ack]] = set()
+        """Those admitted that have no token yet, and may need none."""
 
     async def assigned(self, mine: Collection[Partition], every: Collection[Partition]) -> None:
         """The cluster's rate is shared out by the partitions of its one topic."""
@@ -141,6 +146,7 @@ class Scheduler:
             await self._free.acquire()
             entry = await self._next()
             self._serving += 1
+            self._unpaid.add(entry)
             self._spawn(self._serve(entry))
 
     async def figures(self, source: str) -> Figures:
@@ -180,6 +186,7 @@ class Scheduler:
             room = self._starting.room(now)
             if (
                 not self._placer.held
+                and len(self._unpaid) < max(1, self._placer.pace.bucket.rate * _AHEAD)
                 and room > 0
                 and (entry := self._window.next(now, self._starting.bound + self._starting.stuck))
             ):
@@ -203,7 +210,8 @@ class Scheduler:
     async def _serve(self, entry: Entry[Ack]) -> None:
         attempts = self._attempts.get(entry.request_id)
         try:
-            match await self._placer.place(entry.request_id, str(attempts.last) if attempts else ""):
+            refusal = str(attempts.last) if attempts else ""
+            match await self._placer.place(entry.request_id, refusal, partial(self._unpaid.discard, entry)):
                 case Placed.CREATED:  # the Job stays in the pending window until its start is heard
                     self._attempts.pop(entry.request_id, None)
                     entry.ack()
@@ -214,6 +222,7 @@ class Scheduler:
         except (Refused, Unavailable) as error:
             await self._try_again(entry, error)
         finally:
+            self._unpaid.discard(entry)
             self._serving -= 1
             self._free.release()
 
