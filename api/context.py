@@ -12,6 +12,7 @@ from api.access.caller import Access
 from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
 from api.origins import Origins
+from api.queues import Queues
 from api.verdicts import Verdicts
 from nexus.cordons import Cordons
 from nexus.domain.job import Materializer
@@ -59,5 +60,6 @@ class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     origins: Origins = Origins()
     access: Access = Access()
     reports: Reports = msgspec.field(default_factory=Reports)
+    queues: Queues
     materializer: Materializer
     verdicts: Verdicts

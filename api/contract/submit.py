@@ -95,6 +95,7 @@ async def create_run(
         request = await spooled.work(resolve)
         _check_verdict(context, request)
         await must_be_followed(context, request.cluster)
+        await context.queues.admit(caller.tenant)
         request = await _store_payload(context, request, spooled)
         if idempotency_key is not None:
             said = await spooled.work(partial(fingerprint, spooled.content, str(request.dry_run)))

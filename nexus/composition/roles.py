@@ -16,6 +16,7 @@ from api.bodies.intake import BodyLimits
 from api.context import ApiContext
 from api.followed import Followed
 from api.origins import Origins
+from api.queues import Queues
 from api.verdicts import Verdicts
 from nexus import __version__
 from nexus.backoff import retry
@@ -349,6 +350,7 @@ async def api_context(role: Role) -> ApiContext:
         urls=await engines.urls(),
         materializer=engines.materializer(),
         verdicts=verdicts,
+        queues=Queues(store, clock),
         clusters=clusters,
         is_followed=Followed(await engines.log(), store),
         cordons=await engines.cordons(),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -159,6 +160,10 @@ class LookAhead(Generic[T]):
             if lane.ready
         ]
         return min([*heads, *(item[2].at for item in self._delayed if self._live(item))], default=None)
+
+    def by_tenant(self) -> dict[str, int]:
+        """How many entries of each tenant wait here. Looks at every entry."""
+        return dict(Counter(entry.tenant for entry in self._waiting))
 
     def offer(self, entry: Entry[T]) -> bool:
         """Take a new entry; False when the window is full."""

@@ -23,6 +23,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     """Versions."""
     kubernetes: str = ""
     queued: int | None = None
+    queued_by: dict[str, int] | None = None
+    """How many of those that are looked ahead over each tenant has."""
     oldest: datetime | None = None
     """When the request was made that has waited longest."""
     pending: int | None = None

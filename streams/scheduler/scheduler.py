@@ -158,6 +158,7 @@ class Scheduler:
             source=source,
             at=self._clock(),
             queued=len(self._window) + self._serving + sum(behind),
+            queued_by=self._window.by_tenant(),
             oldest=None if oldest is None else datetime.fromtimestamp(oldest, UTC),
             pending=self._starting.pending,
             window=self._starting.bound,

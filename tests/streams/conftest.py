@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from api.context import ApiContext
+from api.queues import Queues
 from api.verdicts import Verdicts
 from nexus.cordons import Cordons
 from nexus.domain.cordon import Cordon
@@ -208,6 +209,7 @@ class Installation(Tasks):
             "inline_limit": 1024,
             "max_body": 1024,
             "materializer": MATERIALIZER,
+            "queues": Queues(self.store, self.clock),
             "verdicts": Verdicts(self.store, {CLUSTER}, self.clock),
         }
         return ApiContext(**(usual | fields))

@@ -131,6 +131,7 @@ async def test_a_cluster_that_is_held_is_given_nothing_and_what_waits_goes_on_la
     figures = await nexus.until(waiting)
     assert (figures.cluster, figures.source) == (CLUSTER, "scheduler/tests")
     assert (figures.pending, figures.window) == (0, 1000)
+    assert figures.queued_by == {"": 2}
     assert figures.oldest == first.request.at
     assert nexus.cluster.asked == []
     assert await nexus.committed("scheduler", REQUESTS) == [0] * TOPICS[REQUESTS]

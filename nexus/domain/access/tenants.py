@@ -31,6 +31,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requests_per_second: Limit | None = None
     bytes_per_second: Limit | None = None
     """Of the bodies of requests, as they come over the line."""
+    max_queued: Limit | None = None
+    """Its runs that wait for their Jobs."""
 
 
 REST = Tenant(name="", subjects=("*",))
