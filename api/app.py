@@ -11,7 +11,8 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 
-from api.access.caller import Access, Caller, provided_caller
+from api.access.caller import Caller, provided_caller
+from api.access.entrance import Access
 from api.access.guard import Guard
 from api.access.limits import Limits
 from api.bodies.intake import BodyLimits, Intake

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from api.access.caller import Access
+from api.access.entrance import Access
 from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
 from api.origins import Origins

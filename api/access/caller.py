@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from litestar import Request
@@ -11,37 +10,26 @@ from litestar.di import NamedDependency, Provide
 from nexus.domain.access import (
     ANYBODY,
     EVERYTHING,
-    NO_TENANTS,
     REST,
     Decision,
     Override,
     Rules,
     Subject,
     Tenant,
-    Tenants,
     Verb,
 )
 from nexus.domain.errors import Forbidden
 
-__all__ = ["Access", "Caller", "CallerOf", "provided_caller"]
-
-
-class Access(NamedTuple):
-    """How this server lets callers in. `subject` is None where nobody has to say who it is.
-
-    `subject` tells whose a token is, and raises Unauthenticated or Unavailable; `rules` and `tenants` are those of the
-    moment.
-    """
-
-    subject: Callable[[str], Awaitable[Subject]] | None = None
-    rules: Callable[[], Rules] = lambda: EVERYTHING
-    tenants: Callable[[], Tenants] = lambda: NO_TENANTS
+__all__ = ["Caller", "CallerOf", "provided_caller"]
 
 
 class Caller(NamedTuple):
+    """`capability` is what an algorithm brought whose run is not known yet: until then no rule is for it."""
+
     subject: Subject
     rules: Rules
     tenant: Tenant = REST
+    capability: str = ""
 
     @property
     def name(self) -> str:

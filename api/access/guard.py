@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
 
-from api.access.caller import EVERYBODY, Access, Caller
-from api.access.needs import NEEDS, Need, Without
-from nexus.domain.access import Verb
+from api.access.caller import EVERYBODY, Caller
+from api.access.entrance import Access
+from api.access.needs import NEEDS, OWN, Need, Without
+from nexus.domain.access import ANYBODY, Rules, Verb
 from nexus.domain.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
+    from api.access.algorithms import Algorithms
+
 __all__ = ["Guard"]
 
 _REFUSED = Counter("nexus_http_refused_total", "Requests that were refused", ["because"])
 _HEADER = b"authorization"
+_NONE = Rules([])
 
 
 class Guard:
@@ -35,14 +39,18 @@ class Guard:
 
     async def _let_in(self, scope: Scope) -> Caller:
         """Raises Unauthenticated, Forbidden, or Unavailable where it cannot be told now whose a token is."""
-        prove, rules, tenants = self._access
+        prove, rules, tenants, algorithms = self._access
         if prove is None:
             return EVERYBODY
         need = _need(scope)
         if isinstance(need, Without) and need is not Without.KNOWN:
             return EVERYBODY
         try:
-            subject = await prove(_token(scope))
+            capability = algorithms and scope.get("auth")
+            token = _token(scope, needed=not capability)
+            if algorithms and not token:
+                return await _algorithm(algorithms, scope, need, str(capability))
+            subject = await prove(token)
             caller = Caller(subject, rules(), tenants().of(subject))
             _require(caller, need, scope["path_params"].get("algorithm"))
         except Unauthenticated as error:
@@ -54,6 +62,16 @@ class Guard:
         return caller
 
 
+async def _algorithm(algorithms: Algorithms, scope: Scope, need: Need | None, capability: str) -> Caller:
+    """Who asks by what its Job was given. Of which run a submission is tells its body. Raises Unauthenticated, Forbidden."""
+    if need is Verb.SUBMIT:
+        return Caller(ANYBODY, _NONE, capability=capability)
+    run, algorithm = (scope["path_params"].get(name, "") for name in ("request_id", "algorithm"))
+    if _operation(scope) not in OWN:
+        await algorithms.refuse(run, algorithm)
+    return await algorithms.reader(capability, run, algorithm)
+
+
 def _require(caller: Caller, need: Need | None, algorithm: str | None) -> None:
     if isinstance(need, Verb):
         caller.require(need, algorithm)
@@ -62,21 +80,25 @@ def _require(caller: Caller, need: Need | None, algorithm: str | None) -> None:
 
 
 def _need(scope: Scope) -> Need | None:
-    method = str(scope.get("method"))
-    if method == "OPTIONS":  # what a browser asks before it sends the token
+    if scope.get("method") == "OPTIONS":  # what a browser asks before it sends the token
         return Without.PUBLIC
-    return NEEDS.get(f"{method} {scope['path_template']}")
+    return NEEDS.get(_operation(scope))
 
 
-def _token(scope: Scope) -> str:
-    """Raises Unauthenticated where there is none, or more than one."""
+def _operation(scope: Scope) -> str:
+    return f"{scope.get('method')} {scope['path_template']}"
+
+
+def _token(scope: Scope, *, needed: bool) -> str:
+    """Raises Unauthenticated where there is none although it is needed, or more than one."""
     given = [value for name, value in scope["headers"] if name == _HEADER]
     if len(given) > 1:
         raise Unauthenticated("there is more than one Authorization header")
     scheme, _, token = given[0].decode("latin-1").partition(" ") if given else ("", "", "")
     if scheme and scheme.lower() != "bearer":
         raise Unauthenticated("the Authorization header has no bearer token")
-    if not (token := token.strip()):
+    token = token.strip()
+    if needed and not token:
         # Upstream's client writes "Bearer" and nothing else where it has no token.
         raise Unauthenticated("this server wants to know who asks: send a bearer token", given=False)
     return token

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from nexus.domain.access import Verb
 
-__all__ = ["NEEDS", "Need", "Without"]
+__all__ = ["NEEDS", "OWN", "Need", "Without"]
 
 
 class Without(Enum):
@@ -66,3 +66,10 @@ NEEDS: Mapping[str, Need] = {
 """By method and path. A path with an algorithm is decided for that one, any other for any algorithm: its handler then
 decides for the runs that it finds.
 """
+
+OWN = frozenset(
+    f"GET {prefix}/{tail}/{{algorithm}}/requests/{{request_id}}"
+    for tail in ("results", "payload")
+    for prefix in ("/algorithm/v1", "/algorithm")
+)
+"""What an algorithm may read of its own run, by its capability."""

@@ -37,6 +37,10 @@ class Reports:
             return ""
         return self._capabilities.problem(capability, request_id, algorithm, now)
 
+    def knows(self, capability: str, now: datetime) -> bool:
+        """Whether one that proves its run tells all that its row would: that there is one, and that it may still report."""
+        return self._capabilities is not None and self._capabilities.young(capability, now)
+
     def late(self, ended_at: datetime | None, now: datetime) -> str:
         return self._capabilities.ended(ended_at, now) if self._capabilities else ""
 

@@ -7,6 +7,7 @@ import structlog
 from litestar import Response, get, post
 from litestar.params import RawBody
 
+from api.access.algorithms import dead_letter
 from api.context import ApiContext
 from api.contract.plain import REPORT, Nothing, paths, require_id, text
 from api.fresh_rows import current_end, known_run
@@ -55,18 +56,18 @@ async def complete_run(
 ) -> Nothing | Response[Nothing] | Response[str]:
     """Answers 202 once the report is durable, also for a run that has ended: the first report stands.
 
-    Where reports have to prove of which run they are, one that does not is answered 401, and kept once for each run.
+    A young capability tells what the run's row would, which is not read then (law 9). Where reports have to prove of which run they are, one that does not is answered 401, and kept once for each run.
     """
     fact: RunCompleted | RunFailed | DeadLettered
     try:
         completion = _completion(body)
-        problem = context.reports.problem(
-            capability, parse_request_id(request_id), algorithm, context.clock()
-        )
-        run = await known_run(context, request_id)
-        if problem := problem or context.reports.late(run.ended_at, context.clock()):
-            await _unproved(context, run, problem, algorithm, body)
-        fact = _fact(context, algorithm, run.id, completion)
+        run_id = parse_request_id(request_id)
+        problem = context.reports.problem(capability, run_id, algorithm, context.clock())
+        if problem or not context.reports.knows(capability, context.clock()):
+            run = await known_run(context, run_id)
+            if problem := problem or context.reports.late(run.ended_at, context.clock()):
+                await _unproved(context, run, problem, algorithm, body)
+        fact = _fact(context, algorithm, run_id, completion)
     except InvalidInput as error:
         return text(400, f"Submitted result is invalid: {error}")
     except NotFound:
@@ -106,7 +107,8 @@ async def _unproved(context: ApiContext, run: Run, problem: str, algorithm: str,
         context.reports.refuse(problem)
     except Unauthenticated as error:
         if first:
-            await context.journal.append([_dead(context, algorithm, run.id, str(error), body)])
+            letter = dead_letter(run.id, algorithm, context.clock(), "receiver", str(error), body)
+            await context.journal.append([letter])
         raise
 
 
@@ -149,20 +151,7 @@ def _kept(text: str | None, most: int) -> str:
 
 def _unknown(context: ApiContext, algorithm: str, request_id: str, body: bytes) -> DeadLettered:
     reason = f"a completion of {len(body)} bytes for a run that was never requested"
-    return _dead(context, algorithm, parse_request_id(request_id), reason, body)
-
-
-def _dead(context: ApiContext, algorithm: str, request_id: str, reason: str, body: bytes) -> DeadLettered:
-    return DeadLettered(
-        request_id=request_id,
-        algorithm=_kept(algorithm, bounds.ALGORITHM),
-        at=context.clock(),
-        topic="receiver",
-        partition=-1,
-        offset=-1,
-        reason=reason,
-        record=body[: bounds.DEAD_LETTER],
-    )
+    return dead_letter(parse_request_id(request_id), algorithm, context.clock(), "receiver", reason, body)
 
 
 receiver_routes = [complete_run, check_run]

@@ -75,6 +75,8 @@ async def create_run(
     try:
         submission = await spooled.work(partial(read_submission, spooled.content))
         overrides = read_overrides(submission)
+        if caller.capability and context.access.algorithms:
+            caller = await context.access.algorithms.submitter(caller.capability, submission.parent_request)
         caller.require(Verb.SUBMIT, algorithm, asked(overrides))
         template, workgroup = _configuration(context, algorithm, overrides)
         await _check_parent(context, caller, submission.parent_request)

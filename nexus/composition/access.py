@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from api.access.caller import Access
+from api.access.entrance import Access
 from api.origins import is_loopback
 from nexus.access.authenticator import Authenticator
 from nexus.access.files import FollowedFile, document

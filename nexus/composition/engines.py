@@ -478,16 +478,23 @@ class Engines:
         """What each Job is given besides what its template says. Raises ConfigError where no receiver is known."""
         if self.config.auth.reports == "open":
             return lambda _request, _now: {}
-        receiver = self.config.http.receiver_url.rstrip("/") or (self.url if self._state else "")
+        here = self.url if self._state else ""
+        receiver, scheduler = (
+            url.rstrip("/") or here for url in (self.config.http.receiver_url, self.config.http.scheduler_url)
+        )
         if not receiver:
             raise ConfigError(
                 f"auth.reports is {self.config.auth.reports}, and Jobs have to be told where the receiver is: "
                 "set http.receiver_url"
             )
+        bases = {"NEXUS__CLIENT__RECEIVER": receiver, "NEXUS__CLIENT__SCHEDULER": scheduler}
         capabilities = self.capabilities()
-        return lambda request, now: {
-            "NEXUS__CLIENT__RECEIVER": f"{receiver}/as/{capabilities.of(request, now)}"
-        }
+
+        def variables(request: RunRequested, now: datetime) -> Mapping[str, str]:
+            capability = capabilities.of(request, now)
+            return {name: f"{base}/as/{capability}" for name, base in bases.items() if base}
+
+        return variables
 
     def materializer(self) -> Materializer:
         placement = self.config.placement

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from api.access.algorithms import Algorithms
 from api.access.reports import Reports
 from api.bodies.intake import BodyLimits
 from api.context import ApiContext
@@ -335,13 +336,20 @@ async def api_context(role: Role) -> ApiContext:
     store, clock, clusters = await engines.store(), engines.machine.clock, engines.fleet.found.keys()
     verdicts = Verdicts(store, clusters, clock)
     role.spawn(verdicts.follow())
+    journal, reports = await engines.journal("api"), _reports(engines)
+    access = await role.gate.access(role.spawn)
+    if config.auth.reports != "open":
+        algorithms = Algorithms(
+            engines.capabilities(), reports.first, store.get, journal, clock, access.rules
+        )
+        access = access._replace(algorithms=algorithms)
 
     async def garbage(limit: int) -> GarbageReport:
         """Only here does an API ask the clusters, so that it opens them only for this."""
         return await (await _sweeper(engines, "api")).report(limit)
 
     return ApiContext(
-        journal=await engines.journal("api"),
+        journal=journal,
         store=store,
         claims=await engines.claims(),
         payloads=await engines.payloads(),
@@ -371,8 +379,8 @@ async def api_context(role: Role) -> ApiContext:
             config.http.external_url,
             filter(None, config.http.allowed_origins.split(",")),
         ),
-        access=await role.gate.access(role.spawn),
-        reports=_reports(engines),
+        access=access,
+        reports=reports,
         max_body=config.http.max_body,
         bodies=BodyLimits(
             timeout=config.http.body_timeout.total_seconds(),

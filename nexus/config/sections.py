@@ -37,6 +37,10 @@ class Http(_Section, frozen=True):
     """Scheme, host and any path by which algorithms reach the receiver. Their Jobs are told it where `auth.reports` is not
     `open`; empty: on `nexus dev` the address of the server, elsewhere the template says it.
     """
+    scheduler_url: str = ""
+    """The same for the API, by which they submit children of their run; empty: on `nexus dev` the address of the server,
+    elsewhere the template says it.
+    """
     allowed_origins: str = ""
     """Origins of web pages that may ask this server, such as `https://tools.example.com`, with commas between; its own is."""
     max_body: Size = Size(500 * 1024**2)

@@ -72,8 +72,16 @@ def test_a_change_anywhere_proves_nothing(position, character):
 
 
 def test_a_later_end_cannot_be_written_into_it():
-    until, _, seal = of(NEW).of(REQUEST, AT).partition(".")
-    assert problem(of(NEW), f"{int(until, 16) + 10**6:x}.{seal}")
+    times, _, seal = of(NEW).of(REQUEST, AT).partition(".")
+    made, _, until = times.partition("-")
+    assert problem(of(NEW), f"{made}-{int(until, 16) + 10**6:x}.{seal}")
+    assert problem(of(NEW), f"{int(made, 16) + 10**6:x}-{until}.{seal}")
+
+
+def test_while_it_is_young_its_run_cannot_have_ended_too_long_ago():
+    capability = of(NEW).of(REQUEST, AT)
+    assert of(NEW).young(capability, AT + HOUR - timedelta(seconds=1))
+    assert not of(NEW).young(capability, AT + HOUR)  # whole seconds are kept
 
 
 def test_the_key_is_another_than_that_of_addresses_and_tells_nothing_of_it():

@@ -9,7 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from api.access.caller import Access
+from api.access.algorithms import Algorithms
+from api.access.entrance import Access
 from api.access.needs import NEEDS, Without
 from docs.pages.openapi import COMMITTED
 from nexus.access.authenticator import Authenticator
@@ -89,7 +90,14 @@ BODIES = {
 class Guarded(Api):
     """Its clients by the names of their tokens."""
 
-    def __init__(self, installation: Installation, folder: Any, rules: Any = RULES, **fields: Any) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        folder: Any,
+        rules: Any = RULES,
+        algorithms: Algorithms | None = None,
+        **fields: Any,
+    ) -> None:
         self.tokens = {NOBODY: "", FORGED: "nexus_made-up"}
         content = b""
         for name in MAY:
@@ -98,7 +106,7 @@ class Guarded(Api):
         (folder / "tokens.yaml").write_bytes(content)
         source = StaticTokens(FollowedFile(folder / "tokens.yaml", read_tokens))
         read = read_policy(rules, "rules")
-        access = Access(Authenticator([source]).subject, lambda: read.rules, lambda: read.tenants)
+        access = Access(Authenticator([source]).subject, lambda: read.rules, lambda: read.tenants, algorithms)
         super().__init__(installation, folder, access=access, **fields)
 
     def headers(self, subject: str) -> dict[str, str]:

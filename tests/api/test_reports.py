@@ -8,6 +8,7 @@ import pytest
 
 from api.access.reports import Reports
 from nexus.domain.access import Capabilities, derived
+from nexus.domain.events import RunCompleted, RunFailed
 from nexus.domain.run import Stage
 from nexus.domain.topics import DEAD_LETTERS, RUNS
 from tests.api.conftest import Api
@@ -81,6 +82,26 @@ async def test_after_its_end_and_the_allowance_it_reports_no_more(proving):
     assert await proving.report(run, mine) == 202
     proving.installation.clock.advance(HOUR.total_seconds() + 1)
     assert await proving.report(run, mine) == 401
+
+
+async def test_a_young_capability_tells_that_the_row_is_there(proving, monkeypatch):
+    run = await proving.submit()
+    mine = await proving.capability(run)
+    read = []
+    get = proving.installation.store.get
+
+    async def seen(key):
+        read.append(key)
+        return await get(key)
+
+    monkeypatch.setattr(proving.installation.store, "get", seen)
+    assert await proving.report(run, mine) == 202
+    assert read == []
+    assert await proving.report(run, mine, errorCause="a second one") == 202
+    await proving.installation.reaches(run, lambda row: row.ended)
+    monkeypatch.undo()
+    assert (await proving.row(run)).stage is Stage.COMPLETED
+    assert [type(fact) for fact in await proving.installation.said(RUNS, run)] == [RunCompleted, RunFailed]
 
 
 async def test_a_capability_expires(proving):

@@ -385,6 +385,8 @@ def test_jobs_are_told_where_to_prove_which_run_they_are(helm: Helm):
     for reports, told in (("open", ""), ("capability", "http://nexus-receiver.nexus.svc:8080")):
         found = pods(helm.template(SHAPES["single"] | {"config.auth.reports": reports}))
         assert {configured(pod).http.receiver_url for pod in found.values()} == {told}
+        api = told.replace("-receiver", "")
+        assert {configured(pod).http.scheduler_url for pod in found.values()} == {api}
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,6 @@ __all__ = ["Capabilities", "derived"]
 
 _WITHOUT_DEADLINE = timedelta(days=30)
 """How long a run may report that has no deadline of its own."""
-_LONGEST_TIME = 12
-"""Hexadecimal digits of a time."""
 _PURPOSE = b"nexus.capability"
 
 
@@ -38,23 +36,28 @@ class Capabilities:
         """That of a run whose Job is made now: text that fits a segment of a path."""
         deadline = request.spec.runtime_environment.deadline_seconds
         lasts = timedelta(seconds=deadline) if deadline else _WITHOUT_DEADLINE
-        until = f"{ceil((now + lasts + self._allowance).timestamp()):x}"
-        return f"{until}.{self._seal(self._keys[0], until, request.request_id, request.algorithm)}"
+        times = f"{int(now.timestamp()):x}-{ceil((now + lasts + self._allowance).timestamp()):x}"
+        return f"{times}.{self._seal(self._keys[0], times, request.request_id, request.algorithm)}"
 
     def problem(self, capability: str, request_id: str, algorithm: str, now: datetime) -> str:
         """Why it does not prove that its bearer is this run; empty where it does."""
         if not capability:
             return "it has no capability"
-        until, _, seal = capability.partition(".")
+        times, _, seal = capability.partition(".")
         given = seal.encode()
         if not any(
-            compare_digest(self._seal(key, until, request_id, algorithm).encode(), given)
+            compare_digest(self._seal(key, times, request_id, algorithm).encode(), given)
             for key in self._keys
         ):
             return "its capability is not that of this run"
-        if len(until) > _LONGEST_TIME or int(until, 16) < now.timestamp():
+        if _read(times)[1] < now.timestamp():
             return "its capability has expired"
         return ""
+
+    def young(self, capability: str, now: datetime) -> bool:
+        """Whether the run of a capability that proves it cannot have ended too long ago: it had not when its Job was made."""
+        made, _ = _read(capability.partition(".")[0])
+        return now.timestamp() <= made + self._allowance.total_seconds()
 
     def ended(self, at: datetime | None, now: datetime) -> str:
         """Why a run that ended then reports no more; empty where it still may."""
@@ -62,8 +65,14 @@ class Capabilities:
             return "its run ended too long ago"
         return ""
 
-    def _seal(self, key: bytes, until: str, request_id: str, algorithm: str) -> str:
-        parts = (self._installation.encode(), algorithm.encode(), request_id.encode(), until.encode())
+    def _seal(self, key: bytes, times: str, request_id: str, algorithm: str) -> str:
+        parts = (self._installation.encode(), algorithm.encode(), request_id.encode(), times.encode())
         message = b"".join(len(part).to_bytes(4, "little") + part for part in parts)
         sealed = blake2b(message, key=key, digest_size=16, person=_PURPOSE).digest()
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+
+def _read(times: str) -> tuple[int, int]:
+    """When it was made, and until when it is good, in seconds since 1970, of what was sealed here."""
+    made, _, until = times.partition("-")
+    return int(made, 16), int(until, 16)

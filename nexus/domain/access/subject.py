@@ -12,6 +12,7 @@ __all__ = [
     "ANYBODY",
     "Proof",
     "Subject",
+    "algorithm_of",
     "group",
     "matches",
     "service_account",
@@ -57,6 +58,11 @@ def service_account(namespace: str, name: str, groups: Iterable[str] = ()) -> Su
 def token_holder(name: str, groups: Iterable[str] = ()) -> Subject:
     """Name the holder of a static token, for which the file of tokens vouches."""
     return Subject(f"token:{name}", tuple(map(group, groups)))
+
+
+def algorithm_of(name: str) -> str:
+    """Name those who are runs of this algorithm, for which their capabilities vouch: as rules name a group."""
+    return f"algorithm:{name}"
 
 
 def group(name: str) -> str:

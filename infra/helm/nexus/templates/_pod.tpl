@@ -39,6 +39,7 @@
 {{- end -}}
 {{- if and (ne ((($root.Values.config.auth | default dict).reports) | default "open") "open") (eq $root.Values.mode "single") -}}
 {{- $_ := set $variables "NEXUS__HTTP__RECEIVER_URL" (printf "http://%s-receiver.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
+{{- $_ := set $variables "NEXUS__HTTP__SCHEDULER_URL" (printf "http://%s.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
 {{- end -}}
 {{- if $root.Values.scheduler.config.enabled -}}
 {{- with $root.Values.scheduler.config -}}
