@@ -13,8 +13,8 @@ from rich.console import Console
 from infra.services import ServiceError
 from tests.bench.embedded import accepts, jobs, queue, rebuild, tenants
 from tests.bench.real import accepts as real_accepts
+from tests.bench.real import completions, kept, memory, sync
 from tests.bench.real import jobs as real_jobs
-from tests.bench.real import kept, memory, sync
 from tests.bench.real import rebuild as real_rebuild
 from tests.bench.real.servers import BenchServers, running
 from tests.bench.report import Result, keep
@@ -26,12 +26,14 @@ EMBEDDED: dict[str, Callable[[], Awaitable[Result]]] = {
     "embedded.jobs": jobs.measure,
     "embedded.rebuild": rebuild.measure,
     "embedded.completions": queue.completions,
+    "embedded.capability": queue.proved,
     "embedded.memory": queue.memory,
     "embedded.tenants": tenants.measure,
 }
 REAL: dict[str, Callable[[BenchServers], Awaitable[Result]]] = {
     "real.accepts": real_accepts.measure,
     "real.kept": kept.measure,
+    "real.capability": completions.measure,
     "real.jobs": real_jobs.measure,
     "real.rebuild": real_rebuild.measure,
     "real.memory": memory.measure,

@@ -6,19 +6,27 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 
+from nexus.domain.access import Capabilities
+from tests.bench.figures import Pair
 from tests.bench.load import Load, post
-from tests.bench.report import Result, Row
+from tests.bench.report import Result, Row, paired
 from tests.e2e.nexus_process import NexusProcess
+from tests.support.factories import run_requested
 
-__all__ = ["completions", "memory"]
+__all__ = ["CONNECTIONS", "PROVING", "completions", "memory", "proved", "reports"]
 
 BODY = json.dumps({"algorithmParameters": {"pad": "x" * 200}}).encode()
 CONNECTIONS = 64
+QUEUED = {"cluster__slots": "1", "throttle__rate": "0.001", "throttle__burst": "1"}
+"""No Job takes part of the machine."""
+KEY = "k" * 32
+PROVING = {"auth__reports": "capability", "auth__capability_keys": KEY}
 
 
 async def memory(counts: tuple[int, ...] = (1_000, 100_000)) -> Result:
@@ -44,13 +52,11 @@ async def memory(counts: tuple[int, ...] = (1_000, 100_000)) -> Result:
 async def completions(count: int = 5_000) -> Result:
     """Reports for runs that wait in the queue, so that no Job takes part of the machine."""
     with tempfile.TemporaryDirectory() as where:
-        nexus = NexusProcess(
-            Path(where) / "state", cluster__slots="1", throttle__rate="0.001", throttle__burst="1"
-        )
+        nexus = NexusProcess(Path(where) / "state", **QUEUED)
         await nexus.start()
         ids = await _submit(nexus, count, "hold")
         await _folded(nexus)
-        requests = _reports(ids)
+        requests = reports("hold", ids)
         load = Load(lambda: next(requests, None))
         started = time.perf_counter()
         await load.run("127.0.0.1", nexus.port, CONNECTIONS)
@@ -68,11 +74,41 @@ async def completions(count: int = 5_000) -> Result:
     )
 
 
-def _reports(ids: list[str]) -> Iterator[bytes]:
+async def proved(rounds: int = 3, count: int = 3_000) -> Result:
+    """Reports with a capability beside reports that need none, in turn, each of a `nexus dev` of its own."""
+    rates = Pair()
+    for _ in range(rounds):
+        rates.bare.append(await _answered(count, {}))
+        rates.ours.append(await _answered(count, PROVING))
+    return Result(
+        [paired("completions answered, with a capability", "/s", rates, "1.6 of those without")],
+        "With a capability: the receiver does not read the run's row. Bare: with `auth.reports: open`.",
+    )
+
+
+async def _answered(count: int, settings: dict[str, str]) -> float:
+    with tempfile.TemporaryDirectory() as where:
+        nexus = NexusProcess(Path(where) / "state", **QUEUED, **settings)
+        await nexus.start()
+        ids = await _submit(nexus, count, "hold")
+        await _folded(nexus)
+        requests = reports("hold", ids, "nexus" if settings else "")
+        load = Load(lambda: next(requests, None))
+        await load.run("127.0.0.1", nexus.port, CONNECTIONS)
+        nexus.kill()
+        await nexus.http.aclose()
+    return load.rate
+
+
+def reports(algorithm: str, ids: Sequence[str], installation: str = "") -> Iterator[bytes]:
+    """Whole requests; with the capabilities of this installation, where one is named."""
+    capabilities = Capabilities([KEY.encode()], installation, timedelta(hours=1))
+    now = datetime.now(UTC)
     for request_id in ids:
-        yield post(
-            f"/algorithm/v1/complete/hold/requests/{request_id}", b'{"resultUri": "s3://bucket/result"}'
-        )
+        capability = capabilities.of(run_requested(request_id, algorithm=algorithm), now)
+        prefix = f"/as/{capability}" if installation else ""
+        path = f"{prefix}/algorithm/v1/complete/{algorithm}/requests/{request_id}"
+        yield post(path, b'{"resultUri": "s3://bucket/result"}')
 
 
 async def _submit(nexus: NexusProcess, count: int, algorithm: str) -> list[str]:
