@@ -206,8 +206,7 @@ def _role(role: str) -> Callable[..., None]:
 
         def announce(*_: object) -> None:
             # Not the external address, which all instances of a role share.
-            at = f"http://{settings.http.host}:{settings.http.port}"
-            render.err().print(f"nexus {role} runs; its health is at {at}/livez")
+            render.err().print(f"nexus {role} runs; its health is at {settings.http.address}/livez")
 
         asyncio.run(serve(settings, None, [role], announce))
 

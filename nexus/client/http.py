@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -41,14 +42,15 @@ T = TypeVar("T")
 class Client:
     """One server, such as `http://127.0.0.1:8080`. Close with `close`, or use it in a `with`.
 
-    `token` is the bearer token of each request; empty: none. Every call raises Unavailable when nobody answers, and what
+    `token` is the bearer token of each request; empty: none. `trust` is whose certificates are believed, and which is
+    shown; None: what is usual. Every call raises Unavailable when nobody answers, and what
     the server refused as InvalidInput, NotFound, Conflict, Unauthenticated or Forbidden.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", trust: ssl.SSLContext | None = None) -> None:
         headers = {"Authorization": f"Bearer {_header('the token', token)}"} if token else {}
         try:
-            self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, headers=headers)
+            self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, headers=headers, verify=trust or True)
         except httpx.InvalidURL:
             raise _no_address(url) from None
         if self._http.base_url.scheme not in {"http", "https"} or not self._http.base_url.host:

@@ -103,7 +103,7 @@ class Engines:
     ) -> None:
         self.config = config
         self.machine = machine
-        self.url = config.http.external_url.rstrip("/") or f"http://{config.http.host}:{config.http.port}"
+        self.url = config.http.external_url.rstrip("/") or config.http.address
         self.journals: dict[str, Journal] = {}
         """By role: those that were asked for."""
         self._state = state

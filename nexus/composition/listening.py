@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from nexus.composition.certificates import Certificates
+from nexus.composition.tasks import stop
 from nexus.config import Http
 from nexus.domain.errors import ConfigError
 
@@ -27,6 +29,8 @@ _OTHER_FILES = 512
 """What the engines and bodies on disk may have open beside the connections."""
 _PROBING = 256
 """Connections of those who ask for nothing but how this process is."""
+_OVERLAP = 1.0
+"""Seconds for which the server with a new certificate listens beside the one with the former."""
 _FAREWELL = 5.0
 """Seconds for requests under way at the end. Who stalls keeps nobody from stopping."""
 
@@ -58,24 +62,58 @@ def connections(http: Http) -> int:
 
 
 @asynccontextmanager
-async def listening(app: Any, probes: Any, http: Http, held: int) -> AsyncIterator[None]:
-    """Serve the ASGI application on so many connections, and `probes`, another one or None, on a port of their own."""
-    servers = [_server(app, http, http.port, held)]
+async def listening(
+    app: Any, probes: Any, http: Http, held: int, certificates: Certificates | None = None
+) -> AsyncIterator[None]:
+    """Serve the ASGI application on so many connections, and `probes`, another one or None, on a port of their own.
+
+    With certificates it is served over TLS, and each time that they change by a new server on the same port: the former
+    takes no new connections then, and answers what it has.
+    """
+    serving = [_Serving(_server(app, http, http.port, held, certificates))]
     if probes is not None:
-        servers.append(_server(probes, http, http.probe_port, _PROBING))
-    serving = [asyncio.create_task(server.serve()) for server in servers]
+        serving.append(_Serving(_server(probes, http, http.probe_port, _PROBING)))
+
+    async def renew(certificates: Certificates) -> None:
+        while True:
+            await certificates.changed()
+            new = _Serving(_server(app, http, http.port, held, certificates))
+            await asyncio.sleep(_OVERLAP)
+            if new.ended:
+                certificates.not_served("no server could be started with what the files say")
+            else:
+                former, serving[0] = serving[0], new
+                await former.stop()
+
+    renewing = asyncio.create_task(renew(certificates)) if certificates else None
     try:
         yield
     finally:
-        for server in servers:
-            server.stop()  # type: ignore[no-untyped-call]
-        _, unfinished = await asyncio.wait(serving, timeout=_FAREWELL)
-        for each in unfinished:
-            each.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        if renewing:
+            await stop(renewing)
+        await asyncio.gather(*(each.stop() for each in serving))
 
 
-def _server(app: Any, http: Http, port: int, held: int) -> Server:
+class _Serving:
+    """A server that has been started."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._task = asyncio.create_task(server.serve())
+
+    @property
+    def ended(self) -> bool:
+        return self._task.done()
+
+    async def stop(self) -> None:
+        self._server.stop()  # type: ignore[no-untyped-call]
+        _, unfinished = await asyncio.wait([self._task], timeout=_FAREWELL)
+        if unfinished:
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _server(app: Any, http: Http, port: int, held: int, certificates: Certificates | None = None) -> Server:
     return Server(
         app,
         address=http.host,
@@ -88,6 +126,11 @@ def _server(app: Any, http: Http, port: int, held: int) -> Server:
         backpressure=held,
         http1_settings=HTTP1Settings(header_read_timeout=int(http.header_timeout.total_seconds() * 1000)),
         log_enabled=False,
+        ssl_cert=certificates.certificate if certificates else None,
+        ssl_key=certificates.key if certificates else None,
+        ssl_ca=certificates.client_ca if certificates else None,
+        ssl_client_verify=bool(certificates and certificates.client_ca),
+        ssl_protocol_min=SSLProtocols.tls12,
     )
 
 

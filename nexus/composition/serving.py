@@ -13,6 +13,7 @@ from api.context import ApiContext
 from api.health import Health
 from nexus.composition import heap
 from nexus.composition.access import check_mode
+from nexus.composition.certificates import Certificates
 from nexus.composition.engines import Engines
 from nexus.composition.listening import check_address, connections, listening
 from nexus.composition.readiness import Readiness
@@ -42,6 +43,7 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, _settle, finished, None)
     check_mode(config)
     check_address(config.http)
+    certificates = Certificates.of(config.http)
     held = connections(config.http)
     async with AsyncExitStack() as engines_opened:
         if state is not None:
@@ -54,11 +56,20 @@ async def serve(
                 if name in roles:
                     await start(role)
             asked = await api_context(role) if set(ROUTES) & set(roles) else None
-            health = Health(role.problems, Readiness(engines, roles, role.gate.remarks).unable)
+            gate = role.gate
+
+            def remarks() -> list[str]:
+                broken = certificates and certificates.problem
+                return [
+                    *gate.remarks(),
+                    *([f"the former certificate is in force: {broken}"] if broken else []),
+                ]
+
+            health = Health(role.problems, Readiness(engines, roles, remarks).unable)
             app = create_app(roles, asked, health)
             probes = create_app([], None, health) if config.http.probe_port else None
             # New requests stop first; what was accepted is durable, and goes on at the next start.
-            async with listening(app, probes, config.http, held):
+            async with listening(app, probes, config.http, held, certificates):
                 heap.settle()
                 announce(engines.url, asked)
                 await finished

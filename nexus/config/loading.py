@@ -77,6 +77,11 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"supervision.reconcile_interval ({write(supervision.reconcile_interval)}): "
             "every cluster would be shown as unreachable between two looks"
         )
+    http = config.http
+    if (http.tls_certificate_file is None) != (http.tls_key_file is None):
+        yield "http.tls_certificate_file and http.tls_key_file are of use together alone: set both, or neither"
+    if http.tls_client_ca_file and not http.tls_certificate_file:
+        yield "http.tls_client_ca_file is set without http.tls_certificate_file: clients show certificates to a server with TLS"
     auth = config.auth
     if auth.clock_skew > _MOST_SKEW:
         yield (

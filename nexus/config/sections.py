@@ -31,8 +31,14 @@ class Http(_Section, frozen=True):
     """The address that the server listens on."""
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
     """The port that the server listens on."""
+    tls_certificate_file: Path | None = None
+    """The certificate of the server and its chain (PEM), followed for changes; none: it speaks HTTP without TLS."""
+    tls_key_file: Path | None = None
+    """The private key of the certificate (PEM, without a password)."""
+    tls_client_ca_file: Path | None = None
+    """The authorities (PEM) one of which must have signed the certificate of each client; none: clients need none."""
     external_url: str = ""
-    """Scheme and host in payload URLs; empty: http with the host and port above."""
+    """Scheme and host in payload URLs; empty: http, or https with a certificate, with the host and port above."""
     receiver_url: str = ""
     """Scheme, host and any path by which algorithms reach the receiver. Their Jobs are told it where `auth.reports` is not
     `open`; empty: on `nexus dev` the address of the server, elsewhere the template says it.
@@ -58,9 +64,15 @@ class Http(_Section, frozen=True):
     max_connections: Count = 10_000
     """Connections that are held at a time, idle ones included; more wait until one of these is closed."""
     probe_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
-    """A second port for `/livez`, `/readyz` and `/metrics` alone, with connections of its own; 0: none."""
+    """A second port for `/livez`, `/readyz` and `/metrics` alone, without TLS and with connections of its own; 0: none."""
     read_wait: Span = Span(seconds=5)
     """How long a read waits for the projections to catch up before it answers 503."""
+
+    @property
+    def address(self) -> str:
+        """Scheme, host and port of this server itself."""
+        scheme = "https" if self.tls_certificate_file else "http"
+        return f"{scheme}://{self.host}:{self.port}"
 
 
 class Auth(_Section, frozen=True):
