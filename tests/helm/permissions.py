@@ -25,6 +25,15 @@ Where nothing is said of a namespace, it is that of the Jobs and custom resource
 cluster may also read the namespace `kube-system` itself, and nothing in it: its uid is what a cluster is known by.
 """
 
+_COLUMNS = "| account | resources | verbs |\n|---|---|---|"
+_ACCESS = {"auth.mode": "bearer", "auth.serviceAccounts": "true", "auth.ruleResources": "true"}
+_ACCESS_HEAD = """\
+## With `auth.serviceAccounts` and `auth.ruleResources`
+
+Beside the above. Tokens are reviewed in the whole cluster, and rules are read in the namespace. The keys of service
+accounts, which are no resource, are read under `/.well-known/openid-configuration` and `/openid/v1/jwks`.
+"""
+
 
 class Grant(NamedTuple):
     verbs: tuple[str, ...]
@@ -50,7 +59,7 @@ def grants(documents: list[Any]) -> dict[str, list[Grant]]:
         for bound in of_kind(documents, "ClusterRoleBinding").values():
             if name in [subject["name"] for subject in bound["subjects"]]:
                 rules = of_kind(documents, "ClusterRole")[bound["roleRef"]["name"]]["rules"]
-                found[role] += [_grant(rule) for rule in rules]
+                found[role] += [_grant(rule) for rule in rules if "resources" in rule]
     return found
 
 
@@ -60,21 +69,35 @@ def _grant(rule: Any) -> Grant:
 
 
 def current(helm: Helm) -> str:
-    return "\n".join([_HEAD, *(line for mode in SHAPES for line in _of_mode(helm, mode))])
+    lines = [line for mode in SHAPES for line in _of_mode(helm, mode)]
+    return "\n".join([_HEAD, *lines, *_of_access(helm)])
 
 
 def _of_mode(helm: Helm, mode: str) -> Iterator[str]:
     yield f"## Mode `{mode}`\n"
-    yield "| account | resources | verbs |\n|---|---|---|"
+    yield _COLUMNS
     for role, given in grants(helm.template(SHAPES[mode])).items():
         local = [grant for grant in given if grant.resources != ("namespaces",)]
-        for grant in local:
-            named = f" named {', '.join(f'`{name}`' for name in grant.names)}" if grant.names else ""
-            resources = ", ".join(f"`{resource}`" for resource in grant.resources)
-            yield f"| `nexus-{role}` | {resources}{named} | {', '.join(grant.verbs)} |"
+        yield from (_row(role, grant) for grant in local)
         if not local:
             yield f"| `nexus-{role}` | nothing, and no token is mounted | |"
     yield ""
+
+
+def _of_access(helm: Helm) -> Iterator[str]:
+    """What `auth` adds. It is the same in each mode that has the role."""
+    yield _ACCESS_HEAD
+    yield _COLUMNS
+    before = grants(helm.template(SHAPES["single"]))
+    for role, given in grants(helm.template(SHAPES["single"] | _ACCESS)).items():
+        yield from (_row(role, grant) for grant in given if grant not in before[role])
+    yield ""
+
+
+def _row(role: str, grant: Grant) -> str:
+    named = f" named {', '.join(f'`{name}`' for name in grant.names)}" if grant.names else ""
+    resources = ", ".join(f"`{resource}`" for resource in grant.resources)
+    return f"| `nexus-{role}` | {resources}{named} | {', '.join(grant.verbs)} |"
 
 
 if __name__ == "__main__":
