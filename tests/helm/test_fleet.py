@@ -29,7 +29,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 UPGRADED = ("ledger", "supervisor", "watcher", "scheduler", "receiver", "api")
 """Readers before writers."""
 RUNS = int(os.environ.get("NEXUS_TEST_RUNS", "60"))
-ON_A_SHARD = 10
+ON_A_SHARD = RUNS // 6
+AWAY = int(os.environ.get("NEXUS_TEST_AWAY", "0"))
+"""Seconds that a shard stays away, beside what the runs on the other one take."""
 TEMPLATES = f"{RESOURCES}/nexusalgorithmtemplates"
 
 
@@ -127,6 +129,7 @@ async def test_one_shard_is_away_and_the_other_undisturbed(fleet: Fleet) -> None
             assert (await api.ended(run, 120))["stage"] == "COMPLETED"
         assert {(await api.run(run))["state"] for run in waiting} <= {"queued", "parked"}
         assert (await api.run(held))["state"] == "running"
+        await asyncio.sleep(AWAY)
     finally:
         await asyncio.to_thread(server.start, "apiserver")
     for run in waiting:
