@@ -11,6 +11,7 @@ import msgspec
 from api.app import ROUTES, create_litestar
 from api.context import ApiContext
 from api.health import Health
+from api.paths import as_sent
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults, Trace
 from tests.simulation.loop import Process, VirtualLoop, current_process
@@ -32,8 +33,10 @@ class Answer(NamedTuple):
 
 _contexts: dict[Process, ApiContext] = {}
 
-_app = create_litestar(
-    list(ROUTES), lambda: _contexts[current_process()], lambda: Health(list), max_body=1 << 20
+_app = as_sent(
+    create_litestar(
+        list(ROUTES), lambda: _contexts[current_process()], lambda: Health(list), max_body=1 << 20
+    )
 )
 """One for all simulations, because it takes long to make; each request is given what its process serves with."""
 

@@ -7,8 +7,11 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from nexus.composition.roles import STREAMS, Role, api_context
 from nexus.config import (
+    Auth,
     Config,
     Garbage,
     Grace,
@@ -42,6 +45,7 @@ __all__ = ["Installation", "Slot"]
 SKEW = 0.045
 """Seconds by which a clock may be wrong: two of them differ by less than is allowed for."""
 INLINE = 64
+_PROVING = Auth(reports="capability", report_allowance=Span(seconds=5))
 
 TOPOLOGIES: Sequence[Sequence[Sequence[str]]] = (
     [["api", "receiver", *STREAMS]],
@@ -92,6 +96,12 @@ class Installation:
         self.network = Network(loop, chance.child("network"), faults, trace)
         self.network.crash = self.crash
         self.config = _config(self.chance)
+        # Not drawn from what decides the rest: with capabilities and without, a seed is the same otherwise.
+        self.thief = Chance(f"thief/{self.config.placement.deadline}")
+        self.proving = self.thief.one_in(2)
+        """Whether algorithms have to prove which run they are."""
+        if self.proving:
+            self.config = replace(self.config, auth=_PROVING)
         skews: dict[object, float] = {}
 
         def clock(at: object) -> float:
@@ -151,7 +161,8 @@ class Installation:
             return START + timedelta(seconds=self.loop.time())
 
         model = ClusterModel(now, chance.uuid, name)
-        Kubelet(model, self.loop, chance.child("kubelet"), self.faults, self.trace, self._report)
+        thief = self.thief if self.proving else None
+        Kubelet(model, self.loop, chance.child("kubelet"), self.faults, self.trace, self._report, thief)
         return Site(model, self.network, self.faults, chance, self.loop, {})
 
     async def _report(self, path: str, body: bytes) -> int | None:
@@ -269,7 +280,9 @@ def _config(chance: Chance) -> Config:
         return Span(seconds=chance.between(least, most))
 
     return Config(
-        http=HttpConfig(external_url="http://nexus.test", read_wait=Span(seconds=3)),
+        http=HttpConfig(
+            external_url="http://nexus.test", receiver_url="http://nexus.test", read_wait=Span(seconds=3)
+        ),
         payload=Payload(inline_limit=INLINE, sign_secret=SigningKey("secret")),  # type: ignore[arg-type]
         log=Log(run_partitions=chance.of([1, 2, 3]), request_partitions=chance.of([1, 2, 3])),
         placement=Placement(deadline=seconds(20, 60), defer_after=seconds(2, 6), denied_grace=seconds(4, 12)),

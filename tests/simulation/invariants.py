@@ -16,6 +16,7 @@ from nexus.ports import Partition, Record
 from tests.simulation.clients import Clients
 from tests.simulation.cluster import Making, is_a_run
 from tests.simulation.installation import Installation
+from tests.simulation.kubelet import STOLEN
 
 __all__ = ["TERMINAL", "Invariants"]
 
@@ -189,6 +190,8 @@ class Invariants:
             self._say(
                 "somebody else's Job", f"{row.job_uid} is said to be the Job of {run}, and was not made by us"
             )
+        if any(kind(fact) == "RunCompleted" and STOLEN.encode() in fact.value for fact in facts):
+            self._say("nobody ends another's run", f"{run} was reported for by another")
         own = [fact for fact in facts if _algorithm(fact) == row.request.algorithm]
         first = next((fact for fact in own if kind(fact) in TERMINAL), None)
         if first is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,7 +18,10 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.templates import ALGORITHMS, DEADLINE, FATAL, TRANSIENT
 from tests.support.cluster_model import ClusterModel
 
-__all__ = ["Kubelet", "Post"]
+__all__ = ["STOLEN", "Kubelet", "Post"]
+
+STOLEN = "s3://stolen"
+"""What an algorithm says of a run that is not its own."""
 
 Post = Callable[[str, bytes], Awaitable[int | None]]
 """Sends a body to a path: the status of the answer, None where none came."""
@@ -39,10 +44,17 @@ PLANS = (
 
 
 class Kubelet:
-    """Runs what is put on the cluster. `tame`: every algorithm completes, once the faults are over."""
+    """Runs what is put on the cluster. `thief`, where reports are to be proved: who reports for others, now and then."""
 
     def __init__(
-        self, model: ClusterModel, loop: VirtualLoop, chance: Chance, faults: Faults, trace: Trace, post: Post
+        self,
+        model: ClusterModel,
+        loop: VirtualLoop,
+        chance: Chance,
+        faults: Faults,
+        trace: Trace,
+        post: Post,
+        thief: Chance | None,
     ) -> None:
         self._model = model
         self._loop = loop
@@ -50,6 +62,9 @@ class Kubelet:
         self._faults = faults
         self._trace = trace
         self._post = post
+        self._thief = thief
+        self._bases: dict[str, str] = {}
+        """The path of the receiver that each Job was told, and that may be kept when it is gone."""
         model.holds_starts = model.holds_deletions = True
         model.pod_made = self._take_up
         model.watches[self] = self._see
@@ -82,6 +97,7 @@ class Kubelet:
         pod = self._model.last_pod(name)
         if "annotations" not in self._model.manifest(name)["metadata"]:
             return  # somebody else's: it just is there
+        self._bases[name] = _base(self._model.manifest(name))
         plan = self._chance.of(PLANS)
         self._trace.say(self._loop.time(), self._model.name, f"{name[-4:]} has pod {pod[-5:]}, which {plan}")
         await asyncio.sleep(self._chance.between(0.1, 1.5))
@@ -91,6 +107,8 @@ class Kubelet:
             self._model.wait(name, "ImagePullBackOff", "Back-off pulling image")
             return
         self._model.start(name)
+        if self._thief and self._thief.one_in(2):
+            await self._steal(name, self._thief)
         await asyncio.sleep(self._chance.between(0.1, 3.0))
         if plan == "hangs" or not self._is_there(name, pod):
             return
@@ -137,12 +155,31 @@ class Kubelet:
         algorithm = algorithm or (job.metadata.labels[ALGORITHM] if job else ALGORITHMS[0])
         body = {"errorCause": error} if error else {"resultUri": "s3://result"}
         for _ in range(5):
-            path = f"/algorithm/v1/complete/{algorithm}/requests/{name}"
+            path = f"{self._bases.get(name, '')}/algorithm/v1/complete/{algorithm}/requests/{name}"
             if await self._post(path, msgspec.json.encode(body)) == 202:
                 return True
             await asyncio.sleep(1.0)
         return False
 
+    async def _steal(self, name: str, chance: Chance) -> None:
+        """Report for another run: by one's own capability, by one that was cut, or by none."""
+        victim = chance.of([*self._bases])
+        if victim == name:
+            return
+        mine = self._bases[name]
+        base = chance.of([mine, mine, mine[:-1], ""])
+        job = self._model.job(victim)
+        algorithm = job.metadata.labels[ALGORITHM] if job else chance.of(ALGORITHMS)
+        path = f"{base}/algorithm/v1/complete/{algorithm}/requests/{victim}"
+        await self._post(path, msgspec.json.encode({"resultUri": STOLEN}))
+
     def _is_there(self, name: str, pod: str) -> bool:
         job = self._model.job(name)
         return job is not None and not job.ended and self._model.last_pod(name) == pod
+
+
+def _base(manifest: Mapping[str, Any]) -> str:
+    """The path of the address by which a Job reaches the receiver; empty where it is told none."""
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    told = [each["value"] for each in container["env"] if each["name"] == "NEXUS__CLIENT__RECEIVER"]
+    return urlsplit(told[-1]).path if told else ""

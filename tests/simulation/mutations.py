@@ -199,6 +199,13 @@ MUTATIONS = (
         '        run = type("Unread", (), {"id": request_id})\n    except NotFound:\n        return text(404, f"Prov',
     ),
     Mutation(
+        "Capabilities",
+        "a capability of another run is as good",
+        "nexus/domain/access/capability.py",
+        '            return "its capability is not that of this run"\n',
+        '            return ""\n',
+    ),
+    Mutation(
         "Watermark",
         "clocks are taken to agree",
         "streams/drivers/membership.py",

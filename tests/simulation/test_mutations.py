@@ -19,6 +19,7 @@ QUICK = [
         "a Job is named after its payload's address",
         "the collector deletes first",
         "a driver says that it has caught up before it has delivered what there is",
+        "a capability of another run is as good",
     }
 ]
 
