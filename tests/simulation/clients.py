@@ -12,6 +12,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.http import Answer, Http
 from tests.simulation.installation import INLINE, Installation
 from tests.simulation.templates import ALGORITHMS
+from tests.simulation.tenants import HOLDERS
 
 __all__ = ["Clients"]
 
@@ -26,6 +27,8 @@ class Clients:
         self._chance = chance
         self._installation = installation
         self.accepted: dict[str, str] = {}
+        self.holders: dict[str, str] = {}
+        """Who submitted each run that was accepted."""
         self.sent: dict[str, bytes] = {}
         """The payload of each run that was accepted, as it was sent."""
         self.busy = 0
@@ -36,6 +39,12 @@ class Clients:
         for _ in range(runs):
             self.busy += 1
             self._installation.loop.create_task(self._one(self._chance.between(0.0, seconds)))
+
+    async def crowd(self, holder: str, runs: int) -> list[str]:
+        """The runs of so many submissions at once that were accepted, of the same algorithm."""
+        body = b'{"algorithmParameters": {}}'
+        sent = [self._submit(ALGORITHMS[0], body, "", "", holder) for _ in range(runs)]
+        return [run for run in await asyncio.gather(*sent) if run]
 
     async def ask_for(self, path: str) -> bool:
         """Whether a change of the operators was answered as done. It is asked for until it is, or refused."""
@@ -67,23 +76,25 @@ class Clients:
         key = f"key-{chance.below(1 << 30)}" if chance.one_in(2) else ""
         query = "dryRun=true" if chance.one_in(8) else ""
         encoded = msgspec.json.encode(body)
-        run = await self._submit(algorithm, encoded, key, query)
+        holder = HOLDERS[self.busy % len(HOLDERS)]
+        run = await self._submit(algorithm, encoded, key, query, holder)
         if run is None:
             return
         self.sent[run] = bytes(payload)
         if key and chance.one_in(3):
-            again = await self._submit(algorithm, encoded, key, query)
+            again = await self._submit(algorithm, encoded, key, query, holder)
             if again not in {run, None}:
                 self.lies.append(f"{key} stood for {run}, and then for {again}")
         await self._follow(algorithm, run)
 
-    async def _submit(self, algorithm: str, body: bytes, key: str, query: str) -> str | None:
-        headers = {"Idempotency-Key": key} if key else {}
+    async def _submit(self, algorithm: str, body: bytes, key: str, query: str, holder: str) -> str | None:
+        headers = {"Authorization": f"Bearer {holder}"} | ({"Idempotency-Key": key} if key else {})
         for _ in range(4):
             answer = await self._http.call("POST", f"/algorithm/v1/run/{algorithm}", body, headers, query)
             if answer and answer.status == 202:
                 run: str = answer.json["requestId"]
                 self.accepted[run] = algorithm
+                self.holders[run] = holder
                 return run
             if answer and answer.status != 503:
                 # A parent that has ended, or a cluster whose kubeconfig is away.

@@ -15,6 +15,7 @@ from api.paths import as_sent
 from tests.simulation.chance import Chance
 from tests.simulation.faults import Faults, Trace
 from tests.simulation.loop import Process, VirtualLoop, current_process
+from tests.simulation.tenants import ACCESS, HOLDERS
 
 __all__ = ["Answer", "Http"]
 
@@ -31,11 +32,18 @@ class Answer(NamedTuple):
         return msgspec.json.decode(self.body)
 
 
+_BEARER = f"Bearer {HOLDERS[0]}"
+"""Who asks where nobody else is said to."""
+
 _contexts: dict[Process, ApiContext] = {}
 
 _app = as_sent(
     create_litestar(
-        list(ROUTES), lambda: _contexts[current_process()], lambda: Health(list), max_body=1 << 20
+        list(ROUTES),
+        lambda: _contexts[current_process()],
+        lambda: Health(list),
+        max_body=1 << 20,
+        access=ACCESS,
     )
 )
 """One for all simulations, because it takes long to make; each request is given what its process serves with."""
@@ -73,7 +81,7 @@ class Http:
         answer: asyncio.Future[Answer | None] = self._loop.create_future()
 
         async def handle() -> None:
-            given = await _ask(method, path, body, headers or {}, query)
+            given = await _ask(method, path, body, {"Authorization": _BEARER, **(headers or {})}, query)
             lost = self._faults.at_a_call(["no answer"])
             self._say(process, f"{method} {path[-30:]}: {given.status}{' which is lost' if lost else ''}")
             if not lost:

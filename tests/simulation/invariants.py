@@ -8,6 +8,7 @@ from datetime import datetime
 
 import msgspec
 
+from nexus.domain.access import token_holder
 from nexus.domain.observed import JobView
 from nexus.domain.payload import payload_key
 from nexus.domain.run import DRY_RUN, Run
@@ -17,6 +18,7 @@ from tests.simulation.clients import Clients
 from tests.simulation.cluster import Making, is_a_run
 from tests.simulation.installation import Installation
 from tests.simulation.kubelet import STOLEN
+from tests.simulation.tenants import TENANTS
 
 __all__ = ["TERMINAL", "Invariants"]
 
@@ -159,6 +161,8 @@ class Invariants:
         for run, algorithm in clients.accepted.items():
             if run not in self._requested():
                 self._say("accepted means durable", f"{run} was answered 202, and is not in the log")
+            elif any(whose != _whose(clients.holders[run]) for whose in self._tenants_of(run)):
+                self._say("tenants", f"{run} of {clients.holders[run]} is said to be another tenant's")
             elif run in clients.sent and not self._has_payload(run, algorithm, clients.sent[run]):
                 self._say("accepted means durable", f"the payload of {run} is not as it was sent")
         for run in self._requested():
@@ -233,12 +237,28 @@ class Invariants:
             if any(record.position.topic.startswith(REQUESTS) for record in records)
         ]
 
+    def _tenants_of(self, run: str) -> list[tuple[str, int]]:
+        """As each record of its request says, and its row."""
+        said = [
+            msgspec.json.decode(record.value)
+            for record in self._there.log.of_key[run]
+            if record.position.topic.startswith(REQUESTS)
+        ]
+        row = self._there.projections.rows.get(run)
+        of_row = [(row.request.tenant, row.request.weight)] if row else []
+        return [*of_row, *((each.get("tenant", ""), each.get("weight", 1)) for each in said)]
+
     def _facts(self, run: str) -> list[Record]:
         facts = [record for record in self._there.log.of_key[run] if record.position.topic == RUNS]
         return sorted(facts, key=lambda record: record.position.offset)
 
     def _say(self, law: str, what: str) -> None:
         self.broken.append(f"{law}: {what}")
+
+
+def _whose(holder: str) -> tuple[str, int]:
+    tenant = TENANTS.of(token_holder(holder))
+    return tenant.name, tenant.weight
 
 
 def _algorithm(record: Record) -> str:

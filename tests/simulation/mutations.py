@@ -247,6 +247,20 @@ MUTATIONS = (
         "        return self._held(self.cluster)\n",
         "        return False\n",
     ),
+    Mutation(
+        "Tenants",
+        "a scheduler takes all runs for those of one tenant",
+        "streams/scheduler/scheduler.py",
+        "                intern(glance.tenant),\n",
+        "                intern(''),\n",
+    ),
+    Mutation(
+        "Tenants",
+        "whose a run is is not said when it is accepted",
+        "nexus/domain/submission.py",
+        "        tenant=tenant.name,\n",
+        "",
+    ),
 )
 
 

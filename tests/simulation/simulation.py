@@ -18,6 +18,7 @@ from tests.simulation.installation import Installation
 from tests.simulation.invariants import Invariants
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.stores import Projections, SimulatedRunStore
+from tests.simulation.tenants import CROWD, SINGLE
 from tests.simulation.weather import Weather
 
 __all__ = ["Outcome", "simulate"]
@@ -30,6 +31,8 @@ _AFTER = 6.0
 """Seconds for which nothing may happen then."""
 _HEARD, _CORDONED = 6.0, 6.0
 """Seconds after which every scheduler has heard of a cordon, and for which it then lasts."""
+_CROWD, _SLOW, _GOOD_TIME = 24, 2.0, 30.0
+"""Runs of a crowd, Jobs a second at which it is one, and seconds in which some of them have Jobs."""
 _FOLDED = 1.0
 """Seconds in which a ledger has folded whatever is in the log."""
 
@@ -98,6 +101,9 @@ async def _direct(
     installation.heal()
     if chance.one_in(3):
         await _cordon(installation, clients, invariants, chance.child("cordon"))
+    throttle = installation.config.throttle
+    if throttle.window > _CROWD and throttle.rate <= _SLOW and throttle.pending_floor > 1:
+        await _crowd(installation, clients, invariants)
     if len(installation.sites) > 1 and chance.one_in(4):
         installation.lose_a_cluster()
     give_up = loop.time() + _PATIENCE
@@ -130,6 +136,34 @@ async def _cordon(
     # What waited goes on, or the simulation finds that it does not end.
     while not await clients.ask_for(f"/api/v1/clusters/{name}/uncordon"):
         await asyncio.sleep(1.0)
+
+
+async def _crowd(installation: Installation, clients: Clients, invariants: Invariants) -> None:
+    """In good weather: one run of a tenant passes by most of what another has queued, of the same algorithm."""
+    crowd = await clients.crowd(CROWD, _CROWD)
+    await _made(installation, crowd, _CROWD // 4)
+    single = await clients.crowd(SINGLE, 1)
+    before = _jobs_of(installation, crowd)
+    if await _made(installation, single, 1):
+        passed = _jobs_of(installation, crowd) - before
+        if passed > _CROWD // 2:
+            invariants.broken.append(
+                f"fairness: {passed} Jobs of a crowd were made before the one of another"
+            )
+
+
+async def _made(installation: Installation, runs: Sequence[str], many: int) -> bool:
+    """Whether so many of the runs had Jobs in good time: faults of before may have ended some."""
+    give_up = installation.loop.time() + _GOOD_TIME
+    while _jobs_of(installation, runs) < many:
+        if installation.loop.time() > give_up:
+            return False
+        await asyncio.sleep(0.1)
+    return True
+
+
+def _jobs_of(installation: Installation, runs: Sequence[str]) -> int:
+    return sum(run in site.makings for site in installation.sites.values() for run in runs)
 
 
 async def _differences(installation: Installation) -> list[str]:
