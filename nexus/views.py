@@ -56,6 +56,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     submitted_by: str = ""
     """The subject of the submission, empty where nobody had to say who it is; so for `cancelled_by`."""
     cancelled_by: str = ""
+    tenant: str = ""
+    """Whose it is; empty where it is nobody's."""
     unheard_since: datetime | None = None
     """When the run's cluster last answered, where that is too long ago."""
 
@@ -158,3 +160,7 @@ class AccessView(msgspec.Struct, frozen=True):
     allowed: bool
     rule: str
     reason: str
+    tenant: str = ""
+    """The caller's; empty where it is of none."""
+    limits: dict[str, int] = {}
+    """What the tenant may, and its weight, by the names that they have in the file."""

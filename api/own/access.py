@@ -39,6 +39,8 @@ async def get_access(
         allowed=decision.allowed,
         rule=decision.rule,
         reason=decision.reason,
+        tenant=caller.tenant.name,
+        limits=caller.tenant.limits,
     )
 
 

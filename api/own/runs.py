@@ -154,6 +154,7 @@ def _view(run: Run, unheard: datetime | None) -> RunView:
         placement_deadline=request.placement_deadline,
         submitted_by=request.subject,
         cancelled_by=run.cancelled_subject,
+        tenant=request.tenant,
         sent_at=run.sent_at,
         started_at=run.started_at,
         ended_at=run.ended_at,

@@ -57,6 +57,9 @@ def can_i(
         render.out().print(answer, f": {found.reason}", sep="")
         if found.allowed and found.subject:
             render.err().print(f"asked as {', '.join((found.subject, *found.groups))}")
+        if found.tenant:
+            limits = ", ".join(f"{name} {value}" for name, value in found.limits.items())
+            render.err().print(f"of the tenant {found.tenant}: {limits}")
     if not found.allowed:
         raise typer.Exit(1)
 

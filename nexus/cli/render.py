@@ -124,6 +124,7 @@ def show_run(run: RunView) -> None:
         "parent": f"{run.parent.request_id} of {run.parent.algorithm_name}" if run.parent else "",
         "dry run": "yes" if run.dry_run else "",
         "submitted by": run.submitted_by,
+        "tenant": run.tenant,
         "cancelled by": run.cancelled_by,
         "received": instant(run.received_at),
         "placed": instant(run.sent_at),

@@ -26,6 +26,8 @@ rules:
 - {name: team, subjects: ["group:routing"], algorithms: [tsp], verbs: [submit, read, cancel]}
 - {name: failures, subjects: ["group:routing"], algorithms: [failures], verbs: [submit, read, audit]}
 - {name: auditors, subjects: ["token:auditor"], verbs: [read, list, audit]}
+tenants:
+- {name: routing, subjects: ["group:routing"], weight: 3, maxQueued: 100}
 """
 
 
@@ -83,6 +85,7 @@ def test_a_subject_is_known_from_its_token_to_a_rebuild(installed, tmp_path):
     asked = nexus("can-i", "submit", "tsp", **me)
     assert (asked.exit_code, asked.stdout) == (0, "yes: the rule 'team' allows it\n")
     assert "asked as token:submitter, group:routing" in asked.stderr
+    assert "of the tenant routing: weight 3, maxQueued 100" in asked.stderr
     asked = nexus("can-i", "submit", "tsp", "--override", "image", **me)
     assert (asked.exit_code, "does not let the image be chosen" in asked.stdout) == (1, True)
 
@@ -93,6 +96,7 @@ def test_a_subject_is_known_from_its_token_to_a_rebuild(installed, tmp_path):
     until(lambda: json.loads(nexus("get", run, "--json", **me).stdout)["stage"] == "COMPLETED")
 
     assert "submitted by  token:submitter" in nexus("get", run, **me).stdout
+    assert "tenant        routing" in nexus("get", run, **me).stdout
     refused(nexus("events", run, **me), 1, "may not audit")
     assert "submitted by token:submitter" in " ".join(nexus("events", run, **auditor).stdout.split())
     found = [

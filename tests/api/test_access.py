@@ -364,6 +364,7 @@ async def test_whose_a_run_is_is_in_the_log_and_in_its_row(guarded):
         assert (request.tenant, request.weight) == tenant
         row = await guarded.row(run)
         assert (row.request.tenant, row.request.weight) == tenant
+        assert (await guarded.ask(ADMIN, f"GET /api/v1/runs/{run}")).json()["tenant"] == tenant[0]
 
 
 # --- how much
@@ -409,6 +410,8 @@ async def test_one_may_ask_what_one_may(guarded, subject, query, allowed, rule):
     found = (await guarded.ask(subject, f"GET /api/v1/access?{query}")).json()
     assert (found["allowed"], found["rule"], found["subject"]) == (allowed, rule, f"token:{subject}")
     assert found["reason"]
+    tenant = "routing" if subject == TEAM else "others"
+    assert (found["tenant"], found["limits"]) == (tenant, {"weight": 3 if subject == TEAM else 1})
 
 
 async def test_without_authentication_everything_is_allowed(api):

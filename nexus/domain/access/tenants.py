@@ -34,6 +34,12 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_queued: Limit | None = None
     """Its runs that wait for their Jobs."""
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """Those that there are and the weight, by the names that they have in the file."""
+        written = msgspec.to_builtins(self)
+        return {name: value for name, value in written.items() if isinstance(value, int)}
+
 
 REST = Tenant(name="", subjects=("*",))
 """Whoever is of no other tenant: with no tenants configured, everybody."""
