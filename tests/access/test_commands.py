@@ -21,10 +21,12 @@ from nexus.embedded.state import StateFolder
 from tests.unit.test_cli import free_port, refused, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+TREE = Path(__file__).parent / "tree"
 RULES = """
 rules:
 - {name: team, subjects: ["group:routing"], algorithms: [tsp], verbs: [submit, read, cancel]}
 - {name: failures, subjects: ["group:routing"], algorithms: [failures], verbs: [submit, read, audit]}
+- {name: trees, subjects: ["group:routing"], algorithms: [tree], verbs: [submit, read]}
 - {name: auditors, subjects: ["token:auditor"], verbs: [read, list, audit]}
 tenants:
 - {name: routing, subjects: ["group:routing"], weight: 3, maxQueued: 100}
@@ -42,16 +44,18 @@ def made(file, name, *options):
 
 
 @pytest.fixture
-def installed(tmp_path):
-    """The address of a server, its state folder, and the tokens that it knows."""
+def installed(tmp_path, request):
+    """`nexus dev` with the examples, or with the folder of templates that a test names. The address of a server, its state folder, and the tokens that it knows."""
     tokens = {
         "submitter": made(tmp_path / "tokens.yaml", "submitter", "--group", "routing"),
         "auditor": made(tmp_path / "tokens.yaml", "auditor", "--valid-for", "1h"),
     }
     (tmp_path / "rules.yaml").write_text(RULES)
     state = tmp_path / "state"
+    command = [sys.executable, "-m", "nexus", "dev", "--json", "--state", str(state)]
+    templates = str(getattr(request, "param", EXAMPLES))
     process = subprocess.Popen(
-        [sys.executable, "-m", "nexus", "dev", "--json", "--state", str(state), "--port", str(free_port())],
+        [*command, "--port", str(free_port()), "--templates", templates],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -118,6 +122,22 @@ def test_a_subject_is_known_from_its_token_to_a_rebuild(installed, tmp_path):
     store = SqliteRunStore(StateFolder(state).projections)
     assert asyncio.run(store.get(run)).request.subject == "token:submitter"
     store.close()
+
+
+@pytest.mark.parametrize("installed", [TREE], indirect=True, ids=["tree"])
+def test_an_algorithm_submits_a_child_by_the_address_that_it_is_told(installed):
+    url, _, tokens, _ = installed
+    me = {"NEXUS_URL": url, "NEXUS_TOKEN": tokens["submitter"]}
+    ended = nexus("run", "tree", "--payload", '{"depth": 1}', "--json", **me)
+    assert ended.exit_code == 0, ended.output
+    said = json.loads(json.loads(ended.stdout)["resultUri"].removeprefix("data:,"))
+    child = said.pop("child")
+    assert said == {"submitted": 202, "alone": 403, "cancel": 403, "own": 200}
+
+    until(lambda: json.loads(nexus("get", child, "--json", **me).stdout)["stage"] == "COMPLETED")
+    shown = json.loads(nexus("get", child, "--json", **me).stdout)
+    assert shown["submittedBy"] == "token:submitter"
+    assert shown["parent"]["requestId"] == json.loads(ended.stdout)["requestId"]
 
 
 def test_a_token_is_printed_once_and_its_entry_kept(tmp_path):
