@@ -212,7 +212,7 @@ class Scheduler:
         attempts = self._attempts.get(entry.request_id)
         try:
             refusal = str(attempts.last) if attempts else ""
-            match await self._placer.place(entry.request_id, refusal, partial(self._unpaid.discard, entry)):
+            match await self._placer.place(entry.request_id, refusal, partial(self._paid, entry)):
                 case Placed.CREATED:  # the Job stays in the pending window until its start is heard
                     self._attempts.pop(entry.request_id, None)
                     entry.ack()
@@ -223,9 +223,14 @@ class Scheduler:
         except (Refused, Unavailable) as error:
             await self._try_again(entry, error)
         finally:
-            self._unpaid.discard(entry)
+            self._paid(entry)
             self._serving -= 1
             self._free.release()
+
+    def _paid(self, entry: Entry[Ack]) -> None:
+        """It waits for no token any more, so that another one may."""
+        self._unpaid.discard(entry)
+        self._changed.set()
 
     def _done(self, entry: Entry[Ack]) -> None:
         """No Job comes of this entry."""
