@@ -360,6 +360,9 @@ def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
         "auth.rules[0].name": "team",
         "auth.rules[0].subjects[0]": "token:ci",
         "auth.rules[0].verbs[0]": "submit",
+        "auth.tenants[0].name": "routing",
+        "auth.tenants[0].subjects[0]": "token:ci",
+        "auth.tenants[0].weight": "3",
         "config.auth.issuer": "https://issuer.example.com",
     }
     rendered = helm.template(SHAPES[mode] | given)
@@ -373,8 +376,9 @@ def test_who_may_ask_is_said_by_the_values(helm: Helm, mode):
         mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}
         assert mounts.get("auth") == ("/app/config/auth" if asked else None)
     rules = next(each for name, each in of_kind(rendered, "ConfigMap").items() if name.endswith("-rules"))
-    found = read_policy(yaml.safe_load(rules["data"]["rules.yaml"]), "rules").rules.rules
-    assert [(rule.name, rule.verbs) for rule in found] == [("team", ("submit",))]
+    policy = read_policy(yaml.safe_load(rules["data"]["rules.yaml"]), "rules")
+    assert [(rule.name, rule.verbs) for rule in policy.rules.rules] == [("team", ("submit",))]
+    assert [(each.name, each.weight) for each in policy.tenants.tenants] == [("routing", 3)]
     reviews = next(
         each for name, each in of_kind(rendered, "ClusterRole").items() if name.endswith("-reviews")
     )
@@ -389,10 +393,35 @@ def test_jobs_are_told_where_to_prove_which_run_they_are(helm: Helm):
         assert {configured(pod).http.scheduler_url for pod in found.values()} == {api}
 
 
+@pytest.mark.parametrize("mode", SHAPES)
+def test_services_speak_tls_with_a_certificate_of_a_secret(helm: Helm, mode):
+    given = {
+        "tls.secretName": "nexus-tls",
+        "tls.clientCertificates": "true",
+        "config.auth.reports": "capability",
+    }
+    for role, pod in pods(helm.template(SHAPES[mode] | given)).items():
+        http = configured(pod).http
+        served = role in {"api", "receiver"}
+        files = [http.tls_certificate_file, http.tls_key_file, http.tls_client_ca_file]
+        names = ["tls.crt", "tls.key", "ca.crt"]
+        assert [str(file or "") for file in files] == [
+            f"/app/config/tls/{name}" if served else "" for name in names
+        ]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container(pod)["volumeMounts"]}
+        assert mounts.get("tls") == ("/app/config/tls" if served else None)
+        secrets = {each["name"]: each.get("secret", {}).get("secretName") for each in pod["volumes"]}
+        assert secrets.get("tls") == ("nexus-tls" if served else None)
+        if mode == "single":
+            assert http.external_url == http.scheduler_url == "https://nexus.nexus.svc:8080"
+            assert http.receiver_url == "https://nexus-receiver.nexus.svc:8080"
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"auth.mode": "bearer"}, "no source of tokens"),
+        ({"auth.tenants[0].name": "routing"}, "no rule lets them do anything"),
         ({"auth.mode": "maybe"}, "auth"),
         ({"config.auth.mode": "none"}, "set auth.mode"),
     ],

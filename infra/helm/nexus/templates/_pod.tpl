@@ -1,15 +1,21 @@
 {{/* What the pods of every role and hook have in common. Arguments: root, role. */}}
 
+{{/* Where a Service is reached within the cluster. `service` ends its name. */}}
+{{- define "nexus.address" -}}
+{{ ternary "https" "http" (ne .root.Values.tls.secretName "") }}://{{ include "nexus.fullname" .root }}{{ .service }}.{{ .root.Release.Namespace }}.svc:8080
+{{- end }}
+
 {{/* The variables that are not secret, by name: the mode's, then upstream's values, then `config`, which wins. */}}
 {{- define "nexus.variables" -}}
 {{- $root := .root -}}
+{{- $api := include "nexus.address" (dict "root" $root "service" "") -}}
 {{- $variables := dict
     "NEXUS__KUBERNETES__NAMESPACE" (include "nexus.namespace" $root)
     "NEXUS__TEMPLATES__SOURCE" "kubernetes"
     "NEXUS__AUTH__MODE" $root.Values.auth.mode
     "NEXUS__HTTP__BODY_DISK" "2Gi"
     "NEXUS__HTTP__PROBE_PORT" "8081"
-    "NEXUS__HTTP__EXTERNAL_URL" (printf "http://%s.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
+    "NEXUS__HTTP__EXTERNAL_URL" $api -}}
 {{- if not $root.Values.scheduler.config.kubeConfigPath -}}
 {{- $_ := set $variables "NEXUS__TEMPLATES__IN_CLUSTER" "true" -}}
 {{- end -}}
@@ -24,7 +30,7 @@
 {{- $_ := set $variables "NEXUS__KUBERNETES__SERVE" (include "nexus.cluster" $root) -}}
 {{- end -}}
 {{- if and (eq $root.Values.auth.mode "bearer") (has .role (list "api" "receiver")) -}}
-{{- if $root.Values.auth.rules -}}
+{{- if or $root.Values.auth.rules $root.Values.auth.tenants -}}
 {{- $_ := set $variables "NEXUS__AUTH__RULES_FILE" "/app/config/auth/rules.yaml" -}}
 {{- end -}}
 {{- if $root.Values.auth.tokensSecretName -}}
@@ -37,9 +43,16 @@
 {{- $_ := set $variables "NEXUS__AUTH__SERVICE_ACCOUNTS" "true" -}}
 {{- end -}}
 {{- end -}}
+{{- if and $root.Values.tls.secretName (has .role (list "api" "receiver")) -}}
+{{- $_ := set $variables "NEXUS__HTTP__TLS_CERTIFICATE_FILE" "/app/config/tls/tls.crt" -}}
+{{- $_ := set $variables "NEXUS__HTTP__TLS_KEY_FILE" "/app/config/tls/tls.key" -}}
+{{- if $root.Values.tls.clientCertificates -}}
+{{- $_ := set $variables "NEXUS__HTTP__TLS_CLIENT_CA_FILE" "/app/config/tls/ca.crt" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (ne ((($root.Values.config.auth | default dict).reports) | default "open") "open") (eq $root.Values.mode "single") -}}
-{{- $_ := set $variables "NEXUS__HTTP__RECEIVER_URL" (printf "http://%s-receiver.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
-{{- $_ := set $variables "NEXUS__HTTP__SCHEDULER_URL" (printf "http://%s.%s.svc:8080" (include "nexus.fullname" $root) $root.Release.Namespace) -}}
+{{- $_ := set $variables "NEXUS__HTTP__RECEIVER_URL" (include "nexus.address" (dict "root" $root "service" "-receiver")) -}}
+{{- $_ := set $variables "NEXUS__HTTP__SCHEDULER_URL" $api -}}
 {{- end -}}
 {{- if $root.Values.scheduler.config.enabled -}}
 {{- with $root.Values.scheduler.config -}}
@@ -123,7 +136,7 @@ envFrom:
 {{- $auth := .root.Values.auth -}}
 {{- $sources := list -}}
 {{- if and (eq $auth.mode "bearer") (has .role (list "api" "receiver")) -}}
-{{- if $auth.rules -}}
+{{- if or $auth.rules $auth.tenants -}}
 {{- $sources = append $sources (dict "configMap" (dict "name" (printf "%s-rules" (include "nexus.fullname" .root)))) -}}
 {{- end -}}
 {{- if $auth.tokensSecretName -}}
@@ -155,6 +168,11 @@ volumeMounts:
   {{- if include "nexus.authSources" . | fromJsonArray }}
   - name: auth
     mountPath: /app/config/auth
+    readOnly: true
+  {{- end }}
+  {{- if and .root.Values.tls.secretName (has .role (list "api" "receiver")) }}
+  - name: tls
+    mountPath: /app/config/tls
     readOnly: true
   {{- end }}
   {{- with .root.Values.extraVolumeMounts }}
@@ -191,6 +209,11 @@ volumes:
     projected:
       sources:
         {{- toYaml . | nindent 8 }}
+  {{- end }}
+  {{- if and .root.Values.tls.secretName (has .role (list "api" "receiver")) }}
+  - name: tls
+    secret:
+      secretName: {{ .root.Values.tls.secretName }}
   {{- end }}
   {{- with .root.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
