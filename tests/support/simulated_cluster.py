@@ -24,6 +24,8 @@ class SimulatedCluster(ClusterModel, Cluster):
     def __init__(self, now: Callable[[], datetime], name: str = "standalone") -> None:
         super().__init__(now, name=name)
         self.away = False
+        self.unanswered = 0
+        """Calls that came while it was away."""
         self.outcomes: Iterator[NexusError | None] = iter(())
         self.asked: list[tuple[datetime, dict[str, Any]]] = []
         """Every manifest that `create` was called with, and when."""
@@ -104,4 +106,5 @@ class SimulatedCluster(ClusterModel, Cluster):
     async def _reached(self) -> None:
         await asyncio.sleep(0)
         if self.away:
+            self.unanswered += 1
             raise Unavailable(f"{self.name} cannot be reached")
