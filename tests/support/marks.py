@@ -13,6 +13,8 @@ __all__ = ["pytest_collection_modifyitems", "pytest_configure"]
 
 _SLOW = {"chaos", "e2e", "helm"}
 """Folders whose tests start processes of Nexus."""
+_LONG = {"simulation", "test_quality.py"}
+"""Whose single tests take longest of those without servers."""
 _TOGETHER = (
     "own_servers",
     "fleet",
@@ -65,7 +67,7 @@ def _turn(item: pytest.Item) -> int:
     group = next((number for number, each in enumerate(_TOGETHER) if each in wanted), None)
     if group is not None:
         return group
-    if "simulation" in item.path.parts:
+    if _LONG.intersection(item.path.parts):
         return len(_TOGETHER)
     return (
         len(_TOGETHER)
