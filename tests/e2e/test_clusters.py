@@ -139,17 +139,18 @@ async def test_a_namespace_that_is_not_there_is_named_and_taken_once_it_is(kuber
     settings = {"placement__installation": name, "kubernetes__namespace": name, "supervision__linger": "1s"}
     nexus = NexusProcess(tmp_path / "state", KWOK, flags=[f"--kubeconfig={kubernetes_server}"], **settings)
     await nexus.start()
-    said = (await nexus.ended(await nexus.submit("long", {})))["diagnosis"]
-    assert said["category"] == "NamespaceMissing"
-    assert f'namespaces "{name}" not found' in said["cause"]
-    assert "kubernetes.namespace" in said["hint"]
-    await make_namespace(kubernetes_server, name)
     try:
+        said = (await nexus.ended(await nexus.submit("long", {})))["diagnosis"]
+        assert said["category"] == "NamespaceMissing"
+        assert f'namespaces "{name}" not found' in said["cause"]
+        assert "kubernetes.namespace" in said["hint"]
+        await make_namespace(kubernetes_server, name)
         await completes(nexus, "long", await nexus.submit("long", {}))
     finally:
+        ended = nexus.stop()
+        await nexus.http.aclose()
         await drop_namespace(kubernetes_server, name)
-    assert nexus.stop() == 0
-    await nexus.http.aclose()
+    assert ended == 0
 
 
 async def test_a_cordoned_cluster_finishes_what_it_has_and_starts_nothing(nexus, kubernetes_server, tmp_path):
