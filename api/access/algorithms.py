@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ import structlog
 
 from api.access.caller import Caller
 from nexus.domain import bounds
-from nexus.domain.access import Capabilities, Rule, Rules, Subject, Tenant, Verb, algorithm_of
+from nexus.domain.access import NOTHING, Capabilities, Rule, Rules, Subject, Tenant, Verb, algorithm_of
 from nexus.domain.bounds import cut
 from nexus.domain.errors import Forbidden, InvalidInput, Unauthenticated
 from nexus.domain.events import DeadLettered, Parent
@@ -22,7 +23,6 @@ from nexus.journal import Journal
 __all__ = ["Algorithms", "dead_letter"]
 
 _log = structlog.get_logger(__name__)
-_NONE = Rules([])
 _REMEMBERED = 256
 """Rules of algorithms that are kept: those of before a change are forgotten with time."""
 _NOTHING_ELSE = (
@@ -53,7 +53,7 @@ class Algorithms:
 
     async def reader(self, capability: str, request_id: str, algorithm: str) -> Caller:
         """The caller who reads its own run. Raises Unauthenticated where the capability is not that of this run."""
-        return _caller(await self._own(capability, request_id, algorithm), _with_own(algorithm, _NONE))
+        return _caller(await self._own(capability, request_id, algorithm), _with_own(algorithm, NOTHING))
 
     async def submitter(self, capability: str, parent: Parent | None) -> Caller:
         """Who submits a child of its own run: in the name of who submitted the parent.
@@ -69,7 +69,9 @@ class Algorithms:
 
     async def refuse(self, request_id: str, algorithm: str) -> None:
         """Keep what an algorithm tried. Raises Forbidden."""
-        await self._keep(request_id, algorithm, _NOTHING_ELSE)
+        with suppress(InvalidInput):
+            if run := await self._get(parse_request_id(request_id)):
+                await self._keep(run, algorithm, _NOTHING_ELSE)
         raise Forbidden(_NOTHING_ELSE)
 
     async def _own(self, capability: str, request_id: str, algorithm: str) -> Run:
@@ -82,20 +84,16 @@ class Algorithms:
         if run is None:
             raise Unauthenticated("there is no such run")
         if problem := problem or self._capabilities.ended(run.ended_at, self._clock()):
-            await self._keep(request_id, algorithm, problem)
+            await self._keep(run, algorithm, problem)
             raise Unauthenticated(f"an algorithm may ask about its own run alone: {problem}")
         return run
 
-    async def _keep(self, request_id: str, algorithm: str, problem: str) -> None:
-        try:
-            request_id = parse_request_id(request_id)
-        except InvalidInput:
+    async def _keep(self, run: Run, algorithm: str, problem: str) -> None:
+        """Once for each run. `algorithm` is what was said, which need not be the run's."""
+        if not self._first(run.id):
             return
-        if await self._get(request_id) is None or not self._first(request_id):
-            return
-        _log.warning("capability_refused", run=request_id, algorithm=algorithm, problem=problem)
-        letter = dead_letter(request_id, algorithm, self._clock(), "api", problem)
-        await self._journal.append([letter])
+        _log.warning("capability_refused", run=run.id, algorithm=algorithm, problem=problem)
+        await self._journal.append([dead_letter(run.id, algorithm, self._clock(), "api", problem)])
 
 
 @lru_cache(_REMEMBERED)

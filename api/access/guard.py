@@ -9,7 +9,7 @@ from prometheus_client import Counter
 from api.access.caller import EVERYBODY, Caller
 from api.access.entrance import Access
 from api.access.needs import NEEDS, OWN, Need, Without
-from nexus.domain.access import ANYBODY, Rules, Verb
+from nexus.domain.access import ANYBODY, NOTHING, Verb
 from nexus.domain.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ __all__ = ["Guard"]
 
 _REFUSED = Counter("nexus_http_refused_total", "Requests that were refused", ["because"])
 _HEADER = b"authorization"
-_NONE = Rules([])
 
 
 class Guard:
@@ -65,7 +64,7 @@ class Guard:
 async def _algorithm(algorithms: Algorithms, scope: Scope, need: Need | None, capability: str) -> Caller:
     """Who asks by what its Job was given. Of which run a submission is tells its body. Raises Unauthenticated, Forbidden."""
     if need is Verb.SUBMIT:
-        return Caller(ANYBODY, _NONE, capability=capability)
+        return Caller(ANYBODY, NOTHING, capability=capability)
     run, algorithm = (scope["path_params"].get(name, "") for name in ("request_id", "algorithm"))
     if _operation(scope) not in OWN:
         await algorithms.refuse(run, algorithm)

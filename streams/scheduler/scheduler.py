@@ -194,10 +194,8 @@ class Scheduler:
                 self._changed.set()  # a place in the window became free
                 if self._starting.created(entry.request_id, now):
                     self._pending[entry.request_id] = entry.algorithm, entry.tenant
-                else:
-                    self._window.release(
-                        entry.algorithm, entry.tenant
-                    )  # the same request once more: it is counted already
+                else:  # the same request once more: it is counted already
+                    self._window.release(entry.algorithm, entry.tenant)
                 return entry
             due = self._window.next_due(now)
             waits = len(self._window) > 0 or due is not None

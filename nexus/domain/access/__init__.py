@@ -6,7 +6,7 @@ from nexus.domain.access.allowance import Allowance
 from nexus.domain.access.capability import Capabilities, derived
 from nexus.domain.access.overrides import Override, asked, fixed
 from nexus.domain.access.policy import Policy, read_policy
-from nexus.domain.access.rules import EVERYTHING, Decision, Rule, Rules, Verb, read_rule
+from nexus.domain.access.rules import EVERYTHING, NOTHING, Decision, Rule, Rules, Verb, read_rule
 from nexus.domain.access.subject import (
     ALGORITHMS,
     ANYBODY,
@@ -24,6 +24,7 @@ __all__ = [
     "ALGORITHMS",
     "ANYBODY",
     "EVERYTHING",
+    "NOTHING",
     "NO_TENANTS",
     "REST",
     "Allowance",

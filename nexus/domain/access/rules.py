@@ -14,7 +14,17 @@ from nexus.domain.access.subject import Subject, matches
 from nexus.domain.decoding import converted
 from nexus.domain.errors import InvalidInput
 
-__all__ = ["EVERYTHING", "Decision", "Rule", "Rules", "Verb", "check_rule", "check_subjects", "read_rule"]
+__all__ = [
+    "EVERYTHING",
+    "NOTHING",
+    "Decision",
+    "Rule",
+    "Rules",
+    "Verb",
+    "check_rule",
+    "check_subjects",
+    "read_rule",
+]
 
 _ANY = "*"
 _REMEMBERED = 10_000
@@ -91,6 +101,7 @@ class Rules:
         return Decision(False, "", f"{who} may not {what}: {near or 'no rule allows it'}")
 
 
+NOTHING = Rules([])
 EVERYTHING = Rules(
     [Rule(name="no rules are configured", subjects=(_ANY,), verbs=(_ANY,), overrides=tuple(Override))]
 )
